@@ -1,0 +1,217 @@
+"""The served artefact: an ONNX graph and its metadata in a folder; no pickle.
+
+A bundle folder holds ``model.onnx`` and ``metadata.json``. Published bundles stand under
+``bundles/<version>-<run>``, and ``bundles/champion.json`` points to the one that is served. This
+module needs neither scikit-learn nor MLflow: a replica imports it and little else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from heart.attributes import ATTRIBUTES, NAMES
+from heart.errors import BundleError
+from heart.evaluation import Interval
+from heart.files import sha256, write_json, write_whole
+
+MODEL_FILE = "model.onnx"
+METADATA_FILE = "metadata.json"
+CHAMPION_FILE = "champion.json"
+PROBABILITY_OUTPUT = "probabilities"
+
+Rows = npt.NDArray[np.float64] | npt.NDArray[np.float32] | Sequence[Sequence[float]]
+
+
+class Range(BaseModel):
+    """The smallest and the largest value among the training rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    low: float
+    high: float
+
+
+class Recipe(BaseModel):
+    """What it takes to fit a model again: the family, its parameters, the preprocessing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    family: str
+    params: dict[str, Any]
+    preprocessing: str
+
+
+class Lineage(BaseModel):
+    """Where a model comes from, enough to make it again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    search: str
+    cohort: str
+    space: str
+    data_sha256: str
+    code_version: str
+    seed: int
+    split_seed: int
+    test_size: float
+    packages: dict[str, str]
+
+
+class Metadata(BaseModel):
+    """What a bundle says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: Recipe
+    lineage: Lineage
+    threshold: float
+    training_ranges: dict[str, Range]
+    cv: dict[str, Interval]
+    test: dict[str, Interval]
+    parity: float
+    onnx_sha256: str
+
+
+class Champion(BaseModel):
+    """The pointer to what is served: a version and the checksum of its metadata."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    run_id: str
+    metadata_sha256: str
+
+    @property
+    def folder(self) -> str:
+        """The bundle's folder under ``bundles/``."""
+        return self.folder_name(self.version, self.run_id)
+
+    @staticmethod
+    def folder_name(version: str, run_id: str) -> str:
+        """Version and run: a new database counts versions from 1 again, runs are unique."""
+        return f"{version}-{run_id[:8]}"
+
+
+class Bundle:
+    """A loaded model, ready to predict."""
+
+    def __init__(self, graph: bytes, metadata: Metadata, *, version: str) -> None:
+        self.metadata = metadata
+        self.version = version
+        self._session = open_session(graph)
+
+    def predict(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Probabilities of disease, shape (n,), for rows of shape (n, 13), NaN where missing."""
+        return run_graph(self._session, rows)
+
+    def warnings(self, patient: Sequence[float]) -> list[str]:
+        """Which attributes of one patient lie outside what the model was trained on."""
+        return [
+            f"{attribute.name} {value:g} is outside the training range {known.low:g} to "
+            f"{known.high:g}"
+            for attribute, value in zip(ATTRIBUTES, patient, strict=True)
+            if (known := self.metadata.training_ranges.get(attribute.name)) is not None
+            and (value < known.low or value > known.high)
+        ]
+
+
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """An onnxruntime session of one thread: replicas and trials share the cores already."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(
+            graph, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except (runtime_errors.Fail, runtime_errors.InvalidProtobuf, runtime_errors.InvalidGraph) as e:
+        raise BundleError(f"{MODEL_FILE} is no ONNX graph: {e}", field=MODEL_FILE) from e
+
+
+def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[np.float64]:
+    """Probabilities of disease, shape (n,); the graph takes one float32 column an attribute."""
+    table = np.asarray(rows, dtype=np.float32)
+    feed = {name: table[:, [column]] for column, name in enumerate(NAMES)}
+    (probabilities,) = session.run([PROBABILITY_OUTPUT], feed)
+    return np.asarray(probabilities, dtype=np.float64)[:, 1]
+
+
+def save_bundle(folder: Path, graph: bytes, metadata: Metadata) -> None:
+    """Write a bundle, the metadata last: a folder without them is no bundle."""
+    write_whole(folder / MODEL_FILE, graph)
+    write_json(folder / METADATA_FILE, metadata.model_dump(mode="json"))
+
+
+def load_bundle(folder: Path, *, version: str, metadata_sha256: str | None = None) -> Bundle:
+    """Load a bundle and verify its checksums; raises `BundleError`."""
+    content = _read(folder / METADATA_FILE)
+    if metadata_sha256 is not None:
+        _verify(folder / METADATA_FILE, content, metadata_sha256)
+    try:
+        metadata = Metadata.model_validate_json(content)
+    except ValidationError as error:
+        raise BundleError(
+            f"{folder / METADATA_FILE} is no metadata of a bundle: "
+            f"{error.error_count()} fields are wrong",
+            field=METADATA_FILE,
+        ) from error
+    graph = _read(folder / MODEL_FILE)
+    _verify(folder / MODEL_FILE, graph, metadata.onnx_sha256)
+    return Bundle(graph, metadata, version=version)
+
+
+def write_champion(bundles: Path, champion: Champion) -> None:
+    """Point to another version; readers see the old pointer or the new one."""
+    write_json(bundles / CHAMPION_FILE, champion.model_dump(mode="json"))
+
+
+def read_champion(bundles: Path) -> Champion | None:
+    """The pointer, or None where no champion was published; raises `BundleError`."""
+    path = bundles / CHAMPION_FILE
+    try:
+        content = path.read_text()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}", field=str(path)) from error
+    try:
+        return Champion.model_validate(json.loads(content))
+    except ValueError as error:
+        raise BundleError(f"{path} is no pointer to a version", field=str(path)) from error
+
+
+def load_champion(bundles: Path) -> Bundle | None:
+    """The champion's bundle, verified, or None where there is none; raises `BundleError`."""
+    champion = read_champion(bundles)
+    if champion is None:
+        return None
+    return load_bundle(
+        bundles / champion.folder,
+        version=champion.version,
+        metadata_sha256=champion.metadata_sha256,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}", field=str(path)) from error
+
+
+def _verify(path: Path, content: bytes, expected: str) -> None:
+    found = sha256(content)
+    if found != expected:
+        raise BundleError(
+            f"{path} is damaged: SHA-256 {found}, expected {expected}", field=str(path)
+        )

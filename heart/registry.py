@@ -1,0 +1,148 @@
+"""The registry: versions of the model in MLflow, and which of them is champion.
+
+MLflow holds the versions, their lineage and the alias ``champion``. Replicas do not import
+MLflow, so a promotion also publishes the version's bundle: a checked copy under ``bundles/``
+and the pointer beside it, which is what the service reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.tracking import MlflowClient
+
+from heart.bundle import (
+    METADATA_FILE,
+    MODEL_FILE,
+    Bundle,
+    Champion,
+    load_bundle,
+    write_champion,
+)
+from heart.errors import RegistryError
+from heart.files import locked, sha256, write_whole
+from heart.settings import Settings
+from heart.store import tracking_errors
+
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+BUNDLE_ARTIFACT: Final = "bundle"
+REASON_TAG: Final = "promotion_reason"
+
+
+class Registry:
+    """The versions of one registered model. Every method raises `TrackingError` as well."""
+
+    def __init__(self, client: MlflowClient, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._name = settings.model_name
+
+    def register(self, run_id: str, folder: Path) -> str:
+        """Keep a bundle's folder with its run and make a version of it; its number."""
+        bundle = load_bundle(folder, version="unregistered")
+        lineage = bundle.metadata.lineage.model_dump(exclude={"packages"})
+        tags = {key: str(value) for key, value in lineage.items()} | lineage_tags(bundle)
+        with tracking_errors(self._settings):
+            self._client.log_artifacts(run_id, str(folder), BUNDLE_ARTIFACT)
+            self._create_model()
+            source = f"{self._client.get_run(run_id).info.artifact_uri}/{BUNDLE_ARTIFACT}"
+            version = self._client.create_model_version(
+                self._name, source=source, run_id=run_id, tags=tags
+            )
+        return str(version.version)
+
+    def champion(self) -> Bundle | None:
+        """The champion's bundle, or None where no version has the alias yet."""
+        version = self._by_alias(CHAMPION)
+        return None if version is None else self.load(str(version.version))
+
+    def load(self, version: str) -> Bundle:
+        """A version's bundle, verified; fetched from its run where it is not here yet."""
+        with locked(self._settings.home.resolve() / ".registry.lock"):
+            return load_bundle(self._publish(version), version=version)
+
+    def promote(self, version: str, *, reason: str) -> None:
+        """Make a version champion, and the champion before it ``previous``."""
+        with locked(self._settings.home.resolve() / ".registry.lock"):
+            folder = self._publish(version)
+            bundle = load_bundle(folder, version=version)
+            before = self._by_alias(CHAMPION)
+            with tracking_errors(self._settings):
+                if before is not None and str(before.version) != version:
+                    self._client.set_registered_model_alias(
+                        self._name, PREVIOUS, str(before.version)
+                    )
+                self._client.set_model_version_tag(self._name, version, REASON_TAG, reason)
+                self._client.set_registered_model_alias(self._name, CHAMPION, version)
+            write_champion(
+                self._settings.bundles,
+                Champion(
+                    version=version,
+                    run_id=bundle.metadata.lineage.run_id,
+                    metadata_sha256=sha256((folder / METADATA_FILE).read_bytes()),
+                ),
+            )
+
+    def _create_model(self) -> None:
+        """Make the registered model; another search may have been quicker."""
+        try:
+            self._client.get_registered_model(self._name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            self._client.create_registered_model(self._name)
+
+    def _by_alias(self, alias: str) -> ModelVersion | None:
+        with tracking_errors(self._settings):
+            try:
+                return self._client.get_model_version_by_alias(self._name, alias)
+            except MlflowException as error:
+                if error.error_code in _ABSENT:
+                    return None
+                raise
+
+    def _publish(self, version: str) -> Path:
+        """A version's files in a folder of its own under ``bundles/``."""
+        with tracking_errors(self._settings):
+            try:
+                found = self._client.get_model_version(self._name, version)
+            except MlflowException as error:
+                if error.error_code in _ABSENT:
+                    raise RegistryError(
+                        f"{self._name} has no version {version}", field="version"
+                    ) from error
+                raise
+        folder = self._settings.bundles / Champion.folder_name(version, str(found.run_id))
+        if not (folder / METADATA_FILE).exists():
+            self._fetch(str(found.run_id), folder)
+        return folder
+
+    def _fetch(self, run_id: str, folder: Path) -> None:
+        with tracking_errors(self._settings):
+            fetched = Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT))
+        for name in (MODEL_FILE, METADATA_FILE):
+            write_whole(folder / name, (fetched / name).read_bytes())
+        if not fetched.is_relative_to(self._settings.home.resolve()):
+            shutil.rmtree(fetched)
+
+
+_ABSENT: Final = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
+
+
+def lineage_tags(bundle: Bundle) -> dict[str, str]:
+    """What a list of versions shows beside the lineage."""
+    metadata = bundle.metadata
+    packages = metadata.lineage.packages
+    return {
+        "family": metadata.recipe.family,
+        "params": str(metadata.recipe.params),
+        "cv_roc_auc": str(metadata.cv["roc_auc"]),
+        "test_roc_auc": str(metadata.test["roc_auc"]),
+        "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
+    }

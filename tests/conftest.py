@@ -1,0 +1,93 @@
+"""One Ray instance and one champion for the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+import serve_app  # noqa: F401 - sets Ray's variables, as `serve run` does before Ray starts
+from heart.settings import Settings, keep_private
+from tune.options import QUICK_FOLDS, QUICK_SAMPLES, Options
+from tune.result import Result
+from tune.runner import connected
+from tune.search import run
+
+ALLOWED_SKIPS: dict[str, str] = {}
+"""Tests that continuous integration may skip, each with its reason."""
+
+QUICK = Options(folds=QUICK_FOLDS, num_samples=QUICK_SAMPLES)
+PATIENT: dict[str, object] = {
+    "age": 54,
+    "sex": 1,
+    "cp": 1,
+    "trestbps": 130,
+    "chol": 246,
+    "fbs": 0,
+    "restecg": 1,
+    "thalach": 150,
+    "exang": 0,
+    "oldpeak": 1.2,
+    "slope": 2,
+    "ca": 0,
+    "thal": 3,
+}
+
+_skipped: list[str] = []
+_homes: dict[str, Path] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private() -> None:
+    keep_private()
+
+
+@pytest.fixture(scope="session")
+def ray_instance() -> Iterator[int]:
+    """A local Ray, started as the search starts it; the number of its cores."""
+    with connected("local") as cores:
+        yield cores
+
+
+@pytest.fixture(scope="session")
+def champion_result(tmp_path_factory: pytest.TempPathFactory, ray_instance: int) -> Result:
+    """What a quick search found in a HEART_HOME of its own."""
+    home = tmp_path_factory.mktemp("champion") / "artifacts"
+    result = run(QUICK, Settings(home=home))
+    assert result is not None
+    assert result.champion
+    _homes[result.run] = home
+    return result
+
+
+@pytest.fixture(scope="session")
+def champion_home(champion_result: Result) -> Path:
+    """The HEART_HOME with that search's champion."""
+    return _homes[champion_result.run]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with an empty home."""
+    return Settings(home=tmp_path / "artifacts")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In continuous integration a skip that is not allowed is a failure."""
+    unknown = [name for name in _skipped if name not in ALLOWED_SKIPS]
+    if os.environ.get("CI") and unknown:
+        print(f"\nskipped without leave: {', '.join(unknown)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure() -> None:
+    if ray.is_initialized():
+        ray.shutdown()

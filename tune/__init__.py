@@ -1,0 +1,1 @@
+"""The search for a model: Ray Tune proposes and fits, MLflow remembers."""

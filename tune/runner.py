@@ -1,0 +1,238 @@
+"""Fitting the candidates on Ray Tune, and ending in time.
+
+Tune runs in a thread of its own. The main thread watches the clock and the keyboard, so a
+time budget or Ctrl-C does not wait for the fits under way, as Tune's own means do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import ray
+from ray import tune as ray_tune
+from ray.tune import Callback, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from heart.errors import UsageError
+from tune.journal import TrialRecord, record_of
+from tune.plan import Plan
+from tune.searchers import ListSearcher, OptunaSearcher
+from tune.trial import OBJECTIVE, CandidateTrial, StartingLine
+
+TUNE_VARIABLES: Final = {
+    # The journal and MLflow keep the results; Tune's own files cost 30 to 130 ms a trial.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+MAX_FAILURES: Final = 3
+REDUCTION_FACTOR: Final = 2
+"""Over five folds ASHA then cuts after folds 1, 2 and 4."""
+TICK_S: Final = 0.1
+GRACE_S: Final = 1.0
+END_S: Final = 2.0
+
+Ending = Literal["complete", "time_budget", "interrupted"]
+
+
+@dataclass
+class Fitting:
+    """A search under way: what has ended, and whether it is to stop."""
+
+    plan: Plan
+    on_record: Callable[[TrialRecord], None]
+    workers: int = 1
+    stop: threading.Event = field(default_factory=threading.Event)
+    failure: BaseException | None = None
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[int]:
+    """A Ray cluster, and how many cores it has; one of its own for ``local``.
+
+    A process that is connected already keeps its cluster. Raises `UsageError`.
+    """
+    if ray.is_initialized():
+        yield _cores()
+        return
+    os.environ.update({key: v for key, v in TUNE_VARIABLES.items() if key not in os.environ})
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"--address {address}: no Ray cluster answers there: {first}", field="address"
+        ) from error
+    try:
+        yield _cores()
+    finally:
+        ray.shutdown()
+
+
+def fit(
+    plan: Plan,
+    *,
+    known: Sequence[TrialRecord],
+    cores: int,
+    on_record: Callable[[TrialRecord], None],
+    on_tick: Callable[[], None],
+) -> Ending:
+    """Fit what is not known yet, one record a trial, and say how it ended."""
+    left = plan.number - len(known)
+    if left <= 0:
+        return "complete"
+    workers = min(plan.options.max_concurrent or cores, left)
+    fitting = Fitting(plan, on_record, workers=workers)
+    line = ray.remote(num_cpus=0)(StartingLine).remote()
+    thread = threading.Thread(target=_tune, args=(fitting, known, line), daemon=True)
+    thread.start()
+    ending = _watch(thread, on_tick, plan.options.time_budget)
+    if ending != "complete":
+        _end(thread, fitting, line)
+    if fitting.failure is not None and ending == "complete":
+        raise fitting.failure
+    return ending
+
+
+def _watch(
+    thread: threading.Thread,
+    on_tick: Callable[[], None],
+    time_budget: float | None,
+) -> Ending:
+    deadline = time.monotonic() + time_budget if time_budget else None
+    try:
+        while thread.is_alive():
+            thread.join(TICK_S)
+            on_tick()
+            if deadline is not None and time.monotonic() > deadline:
+                return "time_budget"
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "complete"
+
+
+def _end(thread: threading.Thread, fitting: Fitting, line: Any) -> None:
+    """Let the short trials end, then end the workers under the long ones."""
+    fitting.stop.set()
+    thread.join(GRACE_S)
+    if thread.is_alive():
+        for worker in ray.get(line.workers.remote()):
+            ray.kill(worker)
+        thread.join(END_S)
+
+
+def _tune(fitting: Fitting, known: Sequence[TrialRecord], line: Any) -> None:
+    try:
+        with tempfile.TemporaryDirectory(prefix="heart-tune-") as storage:
+            _tuner(fitting, known, line, storage).fit()
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+        fitting.failure = error
+
+
+def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: str) -> Tuner:
+    plan = fitting.plan
+    trainable = ray_tune.with_parameters(
+        CandidateTrial, data=plan.data, line=line, workers=fitting.workers
+    )
+    return Tuner(
+        trainable,
+        tune_config=TuneConfig(
+            search_alg=_searcher(plan, known),
+            scheduler=_scheduler(plan),
+            num_samples=-1,
+            max_concurrent_trials=fitting.workers,
+            reuse_actors=True,
+            metric=None,
+            mode=None,
+        ),
+        run_config=RunConfig(
+            storage_path=storage,
+            verbose=0,
+            stop=_StopNow(fitting.stop),
+            callbacks=[_Recorder(fitting)],
+            failure_config=ray_tune.FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
+
+
+def _searcher(plan: Plan, known: Sequence[TrialRecord]) -> ListSearcher:
+    if plan.algorithm == "optuna":
+        told = [(record.candidate, record.mean) for record in known]
+        return OptunaSearcher(
+            plan.space, number=plan.number - len(known), seed=plan.options.seed, known=told
+        )
+    done = {record.candidate.id for record in known}
+    return ListSearcher([c for c in plan.candidates if c.id not in done])
+
+
+def _scheduler(plan: Plan) -> TrialScheduler:
+    if plan.scheduler == "none":
+        return FIFOScheduler()
+    return AsyncHyperBandScheduler(
+        metric=OBJECTIVE,
+        mode="max",
+        max_t=len(plan.data),
+        grace_period=1,
+        reduction_factor=REDUCTION_FACTOR,
+    )
+
+
+class _NotPickled:
+    """Tune pickles its configuration for ``Tuner.restore``; nothing is restored from it here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _StopNow(_NotPickled, Stopper):
+    """Stops every trial once the main thread says so."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._stop.is_set()
+
+    def stop_all(self) -> bool:
+        return self._stop.is_set()
+
+
+class _Recorder(_NotPickled, Callback):
+    """Hands each trial that ends to the search."""
+
+    def __init__(self, fitting: Fitting) -> None:
+        self._fitting = fitting
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial that finished, failed by its own error, or was stopped by the scheduler."""
+        if not self._fitting.stop.is_set():
+            self._record(trial, trial.last_result)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial whose worker was lost again and again."""
+        if not self._fitting.stop.is_set():
+            lost = f"its worker was lost {MAX_FAILURES + 1} times"
+            self._record(trial, {"error_message": lost})
+
+    def _record(self, trial: Trial, result: dict[str, Any]) -> None:
+        folds = len(self._fitting.plan.data)
+        record = record_of(trial.config, result, folds=folds, ended=time.time())
+        self._fitting.on_record(record)
+
+
+def _cores() -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

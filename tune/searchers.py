@@ -1,0 +1,86 @@
+"""Where Tune gets its candidates from: a list made beforehand, or Optuna one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from ray.tune.search import Searcher
+
+from tune.candidates import Candidate, fixed, suggest
+from tune.spaces import Space
+from tune.trial import OBJECTIVE
+
+
+class ListSearcher(Searcher):
+    """The candidates of a list, in its order."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        super().__init__(metric=OBJECTIVE, mode="max")
+        self._waiting = list(reversed(candidates))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next candidate, or that there is none left."""
+        return config_of(self._waiting.pop()) if self._waiting else Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing is learnt from a result."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """The journal is what a search is resumed from."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The journal is what a search is resumed from."""
+
+
+class OptunaSearcher(ListSearcher):
+    """Optuna's tree-structured Parzen estimator, several candidates under way at once.
+
+    Ray's own ``OptunaSearch`` cannot be told the results of an earlier run where the space is
+    conditional, as here; a resumed search needs that.
+    """
+
+    def __init__(
+        self, space: Space, *, number: int, seed: int, known: Sequence[tuple[Candidate, float]]
+    ) -> None:
+        super().__init__([])
+        self._space, self._left = space, number
+        # Pretending that pending candidates did badly keeps the workers apart.
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True
+        )
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._pending: dict[str, optuna.trial.Trial] = {}
+        for candidate, value in known:
+            self._study.enqueue_trial(fixed(space, candidate))
+            trial = self._study.ask()
+            suggest(space, trial)
+            self._study.tell(trial, value)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """What Optuna asks for next."""
+        if self._left == 0:
+            return Searcher.FINISHED
+        self._left -= 1
+        trial = self._study.ask()
+        self._pending[trial_id] = trial
+        return config_of(suggest(self._space, trial))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell Optuna the mean over the folds that were run."""
+        trial = self._pending.pop(trial_id)
+        failed = error or result is None or result["error_message"] is not None
+        if failed or result is None:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            self._study.tell(trial, result[OBJECTIVE])
+
+
+def config_of(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as Tune carries it."""
+    return {"candidate": {"family": candidate.family, "params": dict(candidate.params)}}
