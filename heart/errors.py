@@ -132,7 +132,7 @@ def run_main(main: Callable[[], int]) -> int:
     try:
         return main()
     except HeartError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {' '.join(error.message.splitlines())}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
     return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,7 @@ PRIVACY = {
 class Settings(BaseModel):
     """Every setting of search and service."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     home: Path = Field(Path("artifacts"), description="folder that receives all output")
     tracking_uri: str = Field(
@@ -69,9 +70,8 @@ class Settings(BaseModel):
 
     @property
     def shown_tracking_uri(self) -> str:
-        """The tracking URI without the user and password it may hold."""
-        scheme, _, rest = self.resolved_tracking_uri.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        """The tracking URI without the user, the password and the options it may hold."""
+        return without_password(self.resolved_tracking_uri.partition("?")[0])
 
     @property
     def bundles(self) -> Path:
@@ -82,6 +82,11 @@ class Settings(BaseModel):
     def searches(self) -> Path:
         """Where each search writes its folder."""
         return self.home.resolve() / "search"
+
+
+def without_password(text: str) -> str:
+    """A text with the user and the password cut from the URIs in it; SQLite's have none."""
+    return re.sub(r"(?<!sqlite)(:/+)\S*@", r"\1", text)
 
 
 def keep_private() -> None:

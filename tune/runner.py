@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -39,6 +40,7 @@ MAX_FAILURES: Final = 3
 REDUCTION_FACTOR: Final = 2
 """Over five folds ASHA then cuts after folds 1, 2 and 4."""
 TICK_S: Final = 0.1
+CONNECT_S: Final = 5.0
 GRACE_S: Final = 1.0
 END_S: Final = 2.0
 
@@ -66,6 +68,7 @@ def connected(address: str) -> Iterator[int]:
         yield _cores()
         return
     os.environ.update({key: v for key, v in TUNE_VARIABLES.items() if key not in os.environ})
+    _check_answers(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -232,6 +235,19 @@ class _Recorder(_NotPickled, Callback):
         folds = len(self._fitting.plan.data)
         record = record_of(trial.config, result, folds=folds, ended=time.time())
         self._fitting.on_record(record)
+
+
+def _check_answers(address: str) -> None:
+    """Raise `UsageError` where nothing listens: Ray alone tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--address {address}: no Ray cluster answers there: {error}", field="address"
+        ) from error
 
 
 def _cores() -> int:

@@ -1,0 +1,30 @@
+"""The service on Ray Serve: ``serve run serve_app:app``.
+
+Importing this package sets the variables that Ray reads when it starts, and nothing else:
+`app` is built when it is asked for, so that the proxies and replicas, which import the
+package too, build none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heart.settings import Settings, keep_private
+from serve_app.environment import prepare_ray
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+__all__ = ["app"]
+
+keep_private()
+prepare_ray()
+
+
+def __getattr__(name: str) -> Application:
+    """Build ``app`` from the ``HEART_*`` variables; raises `UsageError` on a wrong one."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from serve_app.deployment import build
+
+    return build(Settings.from_environment())

@@ -1,0 +1,215 @@
+"""The routes. Bytes in, bytes out: FastAPI routes and documents, and parses nothing."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Lifespan
+
+from heart import __version__
+from heart.attributes import CODINGS, Coding, parse_patient
+from heart.errors import (
+    BodyTooLargeError,
+    HeartError,
+    InvalidValueError,
+    MalformedBodyError,
+    MediaTypeError,
+    MissingAttributeError,
+    NoModelError,
+    UnknownAttributeError,
+)
+from serve_app import errors, exposition, schemas
+from serve_app.answers import BatchPrediction, Health, Prediction, Readiness, render
+from serve_app.bodies import read_object
+from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
+from serve_app.metrics import Metrics
+from serve_app.model import Model
+from serve_app.record import Record
+
+PATIENT_BYTES = 64 * 1024
+BATCH_BYTES = 1024 * 1024
+# Where a tracing provider is set up, FastAPI would send it the messages of exceptions, which
+# may hold a patient's values, and time every step of a request.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+BODY_ERRORS = (MalformedBodyError, BodyTooLargeError, MediaTypeError, InvalidValueError)
+PATIENT_ERRORS = (MissingAttributeError, UnknownAttributeError)
+
+
+class Routes:
+    """What the service answers, for one replica's model."""
+
+    def __init__(self, model: Model, metrics: Metrics) -> None:
+        self._model = model
+        self._metrics = metrics
+
+    async def health(self, request: Request) -> Response:
+        """Whether the process lives. It does not say that a model is loaded: see /ready."""
+        answer: Health = {
+            "status": "ok",
+            "model_loaded": self._model.bundle is not None,
+            "model_version": self._model.version,
+            "run_id": self._model.run_id,
+        }
+        return render(answer)
+
+    async def ready(self, request: Request) -> Response:
+        """Whether patients can be judged: 503 until a model is loaded."""
+        bundle = self._model.require()
+        answer: Readiness = {
+            "status": "ready",
+            "model_version": bundle.version,
+            "run_id": bundle.metadata.lineage.run_id,
+        }
+        return render(answer)
+
+    async def predict(self, request: Request) -> Response:
+        """The calibrated probability of coronary disease of one patient."""
+        bundle = self._model.require()
+        coding = read_coding(request)
+        patient = parse_patient(await read_object(request, limit=PATIENT_BYTES), coding)
+        (verdict,) = judge(bundle, [patient])
+        self._metrics.count_predictions([verdict["decision"]])
+        answer: Prediction = {
+            **verdict,
+            "model_version": bundle.version,
+            "run_id": bundle.metadata.lineage.run_id,
+        }
+        return render(answer)
+
+    async def predict_batch(self, request: Request) -> Response:
+        """Up to 1,000 patients at once, one answer each in the order of the request.
+
+        A patient who cannot be judged has an error at their index, and the others are judged.
+        Only a code that the coding lacks and the other coding has refuses the whole batch:
+        then the codes beside it are in the other coding too, however valid they look.
+        """
+        bundle = self._model.require()
+        coding = read_coding(request)
+        patients = read_batch(await read_object(request, limit=BATCH_BYTES))
+        predictions = judge_batch(bundle, patients, coding, request_id=request.state.request_id)
+        self._metrics.count_predictions([p["decision"] for p in predictions if "error" not in p])
+        answer: BatchPrediction = {
+            "predictions": predictions,
+            "model_version": bundle.version,
+            "run_id": bundle.metadata.lineage.run_id,
+        }
+        return render(answer)
+
+    async def metrics(self, request: Request) -> Response:
+        """The metrics of all replicas, as Prometheus reads them."""
+        return await exposition.expose()
+
+    async def root(self, request: Request) -> Response:
+        """The documentation, until there is a page."""
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+
+
+def read_coding(request: Request) -> Coding:
+    """The coding that the query asks for; raises `InvalidValueError`.
+
+    Unknown parameters are refused: a misspelt ``coding`` would turn into wrong answers.
+    """
+    if not request.scope["query_string"]:
+        return CODINGS[0]
+    parameters = request.query_params.multi_items()
+    for coding in CODINGS:
+        if parameters == [("coding", coding)]:
+            return coding
+    raise InvalidValueError(
+        f"the query may hold one coding, {' or '.join(CODINGS)}, and nothing else",
+        field="coding",
+    )
+
+
+def create_app(
+    model: Model,
+    metrics: Metrics,
+    log: logging.Logger,
+    *,
+    lifespan: Lifespan[FastAPI] | None = None,
+) -> FastAPI:
+    """The application of one replica; ``lifespan`` frames the time that it serves."""
+    app: FastAPI = FastAPIOffline(
+        title="Heart on Ray",
+        version=__version__,
+        description="Calibrated probability of coronary disease from thirteen attributes. "
+        "A demonstration on public data, not a medical device.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
+        middleware=[Middleware(Record, model=model, metrics=metrics, log=log)],
+        exception_handlers={HeartError: errors.refuse, HTTPException: errors.misroute},
+    )
+    routes = Routes(model, metrics)
+    add_probes(app, routes)
+    add_predictions(app, routes)
+    app.add_api_route("/", routes.root, include_in_schema=False)
+    app.openapi()["components"]["schemas"]["Patient"] = schemas.patient()
+    return app
+
+
+def add_probes(app: FastAPI, routes: Routes) -> None:
+    """What orchestrators and Prometheus ask."""
+    app.add_api_route(
+        "/health",
+        routes.health,
+        tags=["operation"],
+        responses={200: {"model": Health}, **schemas.errors()},
+    )
+    app.add_api_route(
+        "/ready",
+        routes.ready,
+        tags=["operation"],
+        responses={200: {"model": Readiness}, **schemas.errors(NoModelError)},
+    )
+    app.add_api_route(
+        "/metrics",
+        routes.metrics,
+        tags=["operation"],
+        # Not JSON itself, and its errors are.
+        response_class=Response,
+        responses={
+            200: {"content": {exposition.MEDIA_TYPE: {"schema": {"type": "string"}}}},
+            **schemas.errors(),
+        },
+    )
+
+
+def add_predictions(app: FastAPI, routes: Routes) -> None:
+    """What clients ask."""
+    app.add_api_route(
+        "/predict",
+        routes.predict,
+        methods=["POST"],
+        tags=["prediction"],
+        responses={
+            200: {"model": Prediction},
+            **schemas.errors(*BODY_ERRORS, *PATIENT_ERRORS, NoModelError),
+        },
+        openapi_extra=schemas.body(schemas.PATIENT),
+    )
+    app.add_api_route(
+        "/predict/batch",
+        routes.predict_batch,
+        methods=["POST"],
+        tags=["prediction"],
+        responses={
+            200: {"model": BatchPrediction},
+            **schemas.errors(*BODY_ERRORS, NoModelError),
+        },
+        openapi_extra=schemas.body(schemas.batch(limit=BATCH_LIMIT)),
+    )

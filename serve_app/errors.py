@@ -1,0 +1,65 @@
+"""Every error in one shape, whoever raised it: this service, the router, or a mistake of ours."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from heart.errors import HeartError
+from serve_app.answers import ErrorAnswer, render
+
+
+def describe(error: HeartError, request_id: str) -> ErrorAnswer:
+    """An error as it is answered."""
+    return {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "field": error.field,
+            "request_id": request_id,
+        }
+    }
+
+
+async def refuse(request: Request, error: HeartError) -> Response:
+    """The answer to a `HeartError` that a route raised."""
+    return render(describe(error, request.state.request_id), status=error.status)
+
+
+async def misroute(request: Request, error: HTTPException) -> Response:
+    """The answer to what the router raises: an unknown path, a method that a path lacks."""
+    status = HTTPStatus(error.status_code)
+    message = f"{request.method} {request.scope['path']}: {status.phrase.lower()}"
+    answer = _plain(status, message, request.state.request_id)
+    return render(answer, status=status, headers=error.headers)
+
+
+def fail(request_id: str, error: Exception, log: logging.Logger) -> Response:
+    """The answer to a mistake of ours; where it happened goes to the log.
+
+    The exception's own message goes nowhere: it may hold a patient's values.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    log.error(
+        "unexpected error",
+        extra={
+            "fields": {
+                "request_id": request_id,
+                "error": type(error).__name__,
+                "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            }
+        },
+    )
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    message = "the service failed; its log says where, by the request_id"
+    return render(_plain(status, message, request_id), status=status)
+
+
+def _plain(status: HTTPStatus, message: str, request_id: str) -> ErrorAnswer:
+    code = HeartError.code if status == HeartError.status else status.name.lower()
+    return {"error": {"code": code, "message": message, "field": None, "request_id": request_id}}

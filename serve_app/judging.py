@@ -1,0 +1,95 @@
+"""From parsed requests to verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from heart.attributes import NAMES, Coding, parse_patient, parse_table
+from heart.bundle import Bundle
+from heart.errors import HeartError, InvalidValueError, MalformedBodyError
+from serve_app.answers import DECISIONS, PatientError, PatientVerdict, Verdict
+from serve_app.errors import describe
+
+BATCH_LIMIT = 1000
+
+
+def judge(bundle: Bundle, patients: Sequence[Sequence[float]]) -> list[Verdict]:
+    """A verdict for each row of thirteen floats, NaN where missing; one call of the graph."""
+    if not patients:
+        return []
+    probabilities = bundle.predict(patients).tolist()
+    return [
+        _verdict(bundle, patient, probability)
+        for patient, probability in zip(patients, probabilities, strict=True)
+    ]
+
+
+def judge_batch(
+    bundle: Bundle, patients: Sequence[object], coding: Coding, *, request_id: str
+) -> list[PatientVerdict | PatientError]:
+    """An answer for each patient, in order: a verdict, or what is wrong with this one.
+
+    Raises `InvalidValueError` where a patient's code shows that the batch is in the other
+    coding: the codes of those beside it cannot be trusted either.
+    """
+    parsed = _parse_batch(patients, coding)
+    rows = [row for row in parsed if not isinstance(row, HeartError)]
+    verdicts = iter(judge(bundle, rows))
+    return [
+        {"index": index, **describe(row, request_id)}
+        if isinstance(row, HeartError)
+        else {"index": index, **next(verdicts)}
+        for index, row in enumerate(parsed)
+    ]
+
+
+def read_batch(content: Mapping[str, Any]) -> list[object]:
+    """The patients of ``{"patients": […]}``; raises `MalformedBodyError`, `InvalidValueError`."""
+    patients = content.get("patients")
+    if set(content) != {"patients"} or not isinstance(patients, list):
+        raise MalformedBodyError('the body must be {"patients": [...]}, each one an object')
+    if len(patients) > BATCH_LIMIT:
+        raise InvalidValueError(
+            f"patients must be at most {BATCH_LIMIT:,}, got {len(patients):,}", field="patients"
+        )
+    return patients
+
+
+def _verdict(bundle: Bundle, patient: Sequence[float], probability: float) -> Verdict:
+    diseased = probability >= bundle.metadata.threshold
+    return {
+        "prediction": 1 if diseased else 0,
+        "probability": probability,
+        "decision": DECISIONS[diseased],
+        "imputed": [n for n, value in zip(NAMES, patient, strict=True) if math.isnan(value)],
+        "warnings": bundle.warnings(patient),
+    }
+
+
+def _parse_batch(patients: Sequence[object], coding: Coding) -> list[list[float] | HeartError]:
+    objects = [patient for patient in patients if isinstance(patient, dict)]
+    try:
+        answers = iter(parse_table(objects, coding))
+    except InvalidValueError as error:
+        raise _placed(error, patients, coding) from None
+    return [
+        next(answers)
+        if isinstance(patient, dict)
+        else MalformedBodyError("a patient must be one JSON object")
+        for patient in patients
+    ]
+
+
+def _placed(
+    error: InvalidValueError, patients: Sequence[object], coding: Coding
+) -> InvalidValueError:
+    """The error that condemns a batch, with the index of the patient who has it."""
+    for index, patient in enumerate(patients):
+        try:
+            parse_patient(patient if isinstance(patient, dict) else {}, coding)
+        except HeartError as own:
+            if own.message == error.message:
+                return InvalidValueError(f"patients[{index}]: {error.message}", field=error.field)
+    return error

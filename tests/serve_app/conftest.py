@@ -1,0 +1,56 @@
+"""A real service: Ray Serve over HTTP on a free port, with a champion to serve."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from ray import serve
+
+from heart.bundle import Bundle, load_champion
+from heart.settings import Settings
+from serve_app.deployment import build
+from serve_app.schemas import example
+
+
+@pytest.fixture
+def patient() -> dict[str, Any]:
+    """A patient who is well, as a client would send it."""
+    return example()
+
+
+@pytest.fixture(scope="session")
+def bundle(champion_home: Path) -> Bundle:
+    """What the service predicts with."""
+    champion = load_champion(champion_home / "bundles")
+    assert champion is not None
+    return champion
+
+
+@pytest.fixture(scope="package")
+def serve_url(ray_instance: int) -> Iterator[str]:
+    """Ray Serve without an application yet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+@pytest.fixture(scope="package")
+def service(serve_url: str, champion_home: Path) -> str:
+    """The address of a service with a champion."""
+    serve.run(build(Settings(home=champion_home)), name="heart", route_prefix="/")
+    return serve_url
+
+
+@pytest.fixture(scope="package")
+def client(service: str) -> Iterator[httpx.Client]:
+    """A client of that service."""
+    with httpx.Client(base_url=service, timeout=10) as client:
+        yield client

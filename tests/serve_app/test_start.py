@@ -1,0 +1,58 @@
+"""What importing the package does, and what `serve run` finds in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ray.serve import Application
+
+import serve_app
+from heart.errors import UsageError
+from heart.settings import PRIVACY, Settings
+from serve_app.deployment import build
+from serve_app.environment import VARIABLES
+
+IMPORT = """
+import json, os, sys
+import serve_app
+print(json.dumps({"variables": dict(os.environ), "ray": "ray" in sys.modules}))
+"""
+
+
+def imported(**variables: str) -> tuple[dict[str, str], bool]:
+    """The variables after the import in a fresh process, and whether it imported Ray."""
+    inherited = {k: v for k, v in os.environ.items() if k not in {**VARIABLES, **PRIVACY}}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        env={**inherited, **variables},
+        capture_output=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    return found["variables"], found["ray"]
+
+
+def test_the_import_sets_variables_and_no_more() -> None:
+    variables, ray = imported(RAY_worker_niceness="5")
+    assert {**VARIABLES, **PRIVACY, "RAY_worker_niceness": "5"}.items() <= variables.items()
+    assert not ray
+
+
+def test_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(serve_app.app, Application)
+    monkeypatch.setenv("HEART_NUM_REPLICAS", "0")
+    with pytest.raises(UsageError, match="HEART_NUM_REPLICAS"):
+        _ = serve_app.app
+    with pytest.raises(AttributeError, match="no attribute 'application'"):
+        _ = serve_app.application
+
+
+def test_settings_reach_the_deployment() -> None:
+    deployment = build(Settings(home=Path("somewhere"), num_replicas=3))._bound_deployment
+    assert deployment.num_replicas == 3
+    assert deployment.init_args[0].home == Path("somewhere").resolve()

@@ -1,0 +1,184 @@
+"""The search as a whole, on the shared Ray and a real MLflow database."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from heart.bundle import load_champion, read_champion
+from heart.errors import UsageError
+from heart.settings import Settings
+from tune.options import Options
+from tune.result import Result
+from tune.search import run
+from tune.tracking import PARENT_TAG, TRIAL_TAG
+
+REFERENCE = {"roc_auc": 0.953, "accuracy": 0.867, "precision": 0.885, "recall": 0.821}
+POOLED = {
+    "roc_auc": 0.919,
+    "accuracy": 0.832,
+    "precision": 0.826,
+    "recall": 0.882,
+    "f1": 0.853,
+}
+
+
+def children(settings: Settings, result: Result) -> list[object]:
+    client = MlflowClient(settings.resolved_tracking_uri)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    found = client.search_runs(
+        [experiment.experiment_id], f"tags.`{PARENT_TAG}` = '{result.run_id}'", max_results=1000
+    )
+    return list(found)
+
+
+def test_reference_repeats_the_published_baseline(ray_instance: int, settings: Settings) -> None:
+    result = run(Options(cohort="cleveland", space="reference", seed=42), settings)
+    assert result is not None
+    assert result.trials.finished == 31
+    assert result.winner.family == "logistic_regression"
+    assert result.winner.params["C"] == 0.1
+    assert result.winner.params["solver"] == "liblinear"
+    assert round(result.cv["roc_auc"].value, 3) == 0.896
+    assert {name: round(result.test[name].value, 3) for name in REFERENCE} == REFERENCE
+    assert result.model_version is None
+    assert read_champion(settings.bundles) is None
+    with (settings.searches / result.run / "leaderboard.csv").open() as file:
+        board = list(csv.DictReader(file))
+    forests = [float(row["mean_roc_auc"]) for row in board if row["family"] == "random_forest"]
+    assert len(forests) == 24
+    assert round(max(forests), 3) == 0.894
+
+
+def test_pooled_reference_repeats_the_published_baseline(
+    ray_instance: int, settings: Settings
+) -> None:
+    result = run(Options(cohort="all", space="reference-pooled"), settings)
+    assert result is not None
+    assert result.rows == {"train": 734, "test": 184}
+    assert round(result.cv["roc_auc"].value, 3) == 0.878
+    assert round(result.cv_deviation["roc_auc"], 3) == 0.042
+    assert {name: round(result.test[name].value, 3) for name in POOLED} == POOLED
+
+
+def test_winner_is_chosen_on_cross_validation_alone(
+    champion_result: Result, champion_home: Path
+) -> None:
+    folder = champion_home / "search" / champion_result.run
+    with (folder / "leaderboard.csv").open() as file:
+        board = list(csv.DictReader(file))
+    finished = [row for row in board if row["status"] == "finished"]
+    best = max(finished, key=lambda row: float(row["mean_roc_auc"]))
+    assert best["candidate"] == champion_result.winner.candidate
+    assert float(best["mean_roc_auc"]) == pytest.approx(champion_result.cv["roc_auc"].value)
+
+
+def test_result_file_is_the_result(champion_result: Result, champion_home: Path) -> None:
+    folder = champion_home / "search" / champion_result.run
+    written = json.loads((folder / "result.json").read_text())
+    assert Result.model_validate(written) == champion_result
+    for score in (*written["cv"].values(), *written["test"].values()):
+        assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_each_trial_is_one_child_run_with_an_honest_status(
+    champion_result: Result, champion_home: Path
+) -> None:
+    runs = children(Settings(home=champion_home), champion_result)
+    assert len({run.data.tags[TRIAL_TAG] for run in runs}) == len(runs)
+    statuses = [run.info.status for run in runs]
+    assert statuses.count("FINISHED") == champion_result.trials.finished
+    assert statuses.count("KILLED") == champion_result.trials.stopped
+    assert statuses.count("FAILED") == champion_result.trials.failed
+    for run in runs:
+        assert ("stopped_early" in run.data.tags) == (run.info.status == "KILLED")
+        assert run.data.params["family"]
+        assert 0 <= run.data.metrics["mean_roc_auc"] <= 1
+
+
+def test_champion_is_registered_with_its_lineage(
+    champion_result: Result, champion_home: Path
+) -> None:
+    settings = Settings(home=champion_home)
+    client = MlflowClient(settings.resolved_tracking_uri)
+    version = client.get_model_version_by_alias(settings.model_name, "champion")
+    bundle = load_champion(settings.bundles)
+    assert bundle is not None
+    assert bundle.version == str(version.version) == champion_result.model_version
+    assert bundle.metadata.parity <= 1e-5
+    assert version.run_id == champion_result.run_id
+    assert version.tags["data_sha256"] == champion_result.checksums["data"]
+    assert version.tags["code_version"] == champion_result.code_version
+    assert version.tags["seed"] == "42"
+    assert "scikit-learn" in version.tags["packages"]
+
+
+def test_a_search_on_another_cohort_never_replaces_the_champion(
+    champion_result: Result, champion_home: Path
+) -> None:
+    settings = Settings(home=champion_home)
+    before = read_champion(settings.bundles)
+    result = run(Options(cohort="cleveland", folds=3, num_samples=3), settings)
+    assert result is not None
+    assert result.model_version is not None
+    assert not result.champion
+    assert "cleveland" in result.reason
+    assert read_champion(settings.bundles) == before
+
+
+def test_the_same_recipe_does_not_replace_itself(
+    champion_result: Result, champion_home: Path
+) -> None:
+    settings = Settings(home=champion_home)
+    before = read_champion(settings.bundles)
+    result = run(Options(folds=3, num_samples=8), settings)
+    assert result is not None
+    assert result.winner.candidate == champion_result.winner.candidate
+    assert not result.champion
+    assert read_champion(settings.bundles) == before
+
+
+def test_no_register_leaves_the_registry_alone(ray_instance: int, settings: Settings) -> None:
+    result = run(Options(folds=2, num_samples=2, register_model=False), settings)
+    assert result is not None
+    assert result.model_version is None
+    client = MlflowClient(settings.resolved_tracking_uri)
+    assert not client.search_registered_models()
+
+
+def test_same_seed_same_scores_whatever_the_workers(
+    ray_instance: int, settings: Settings
+) -> None:
+    def scores(workers: int) -> dict[str, str]:
+        options = Options(
+            folds=3,
+            num_samples=8,
+            scheduler="none",
+            max_concurrent=workers,
+            register_model=False,
+        )
+        result = run(options, settings)
+        assert result is not None
+        with (settings.searches / result.run / "leaderboard.csv").open() as file:
+            return {row["candidate"]: row["mean_roc_auc"] for row in csv.DictReader(file)}
+
+    assert scores(1) == scores(2)
+
+
+def test_optuna_tries_as_many_as_asked(ray_instance: int, settings: Settings) -> None:
+    options = Options(folds=2, num_samples=6, algorithm="optuna", register_model=False)
+    result = run(options, settings)
+    assert result is not None
+    trials = result.trials
+    assert trials.finished + trials.stopped + trials.failed == 6
+
+
+def test_resume_of_a_finished_search_is_refused(
+    champion_result: Result, champion_home: Path
+) -> None:
+    with pytest.raises(UsageError, match="is finished"):
+        run(Options(resume=champion_result.run), Settings(home=champion_home))
