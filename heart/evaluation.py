@@ -31,7 +31,11 @@ class Interval(BaseModel):
 
 
 def scores(y: Labels, p: Floats, *, threshold: float = 0.5) -> dict[str, float]:
-    """Every score of probabilities p, shape (n,), against labels y, shape (n,)."""
+    """Every score of probabilities p, shape (n,), against labels y, shape (n,).
+
+    NaN where y lacks the class that a score is about; without a row that is called positive,
+    precision and F1 are 0, as in scikit-learn.
+    """
     once = np.ones((1, len(y)))
     return {name: float(v[0]) for name, v in _weighted(y, p, once, threshold=threshold).items()}
 
@@ -47,19 +51,24 @@ def intervals(
     """Every score with its 95% percentile bootstrap interval (Efron and Tibshirani, 1993).
 
     ROC-AUC is resampled within the classes: its value does not depend on prevalence, and a
-    resample of one class has none. All other scores are resampled over all rows.
+    resample of one class has none. All other scores are resampled over all rows. A score that
+    the rows leave undefined is NaN, and so are its bounds.
     """
     rng = np.random.default_rng(seed)
     plain = _weighted(y, p, _plain_weights(len(y), resamples, rng), threshold=threshold)
     stratified = roc_auc(y, p, _stratified_weights(y, resamples, rng))
     draws = {**plain, "roc_auc": stratified}
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     values = scores(y, p, threshold=threshold)
-    bounds = {name: np.nanquantile(draws[name], tails) for name in values}
-    return {
-        name: Interval(value=value, low=float(bounds[name][0]), high=float(bounds[name][1]))
-        for name, value in values.items()
-    }
+    return {name: _interval(value, draws[name]) for name, value in values.items()}
+
+
+def _interval(value: float, draws: Floats) -> Interval:
+    """A value with the quantiles of those draws that have one."""
+    defined = draws[~np.isnan(draws)]
+    if not defined.size:
+        return Interval(value=value, low=np.nan, high=np.nan)
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value=value, low=float(low), high=float(high))
 
 
 def roc_auc(y: Labels, p: Floats, weights: Floats) -> Floats:
@@ -106,8 +115,8 @@ def _weighted(y: Labels, p: Floats, weights: Floats, *, threshold: float) -> dic
         "log_loss": weights @ surprise / total,
         "accuracy": (true_positive + true_negative) / total,
         "precision": _ratio(true_positive, called, 0.0),
-        "recall": _ratio(true_positive, positive, 0.0),
-        "specificity": _ratio(true_negative, total - positive, 0.0),
+        "recall": _ratio(true_positive, positive, np.nan),
+        "specificity": _ratio(true_negative, total - positive, np.nan),
         "f1": _ratio(2 * true_positive, positive + called, 0.0),
     }
 

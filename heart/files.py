@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -32,13 +33,11 @@ def write_whole(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             Path(beside).chmod(0o644)
             Path(beside).replace(path)
-        except OSError:
+        except BaseException:
             Path(beside).unlink()
             raise
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}", field=str(path)
-        ) from error
+        raise _refusal(path, error) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -54,9 +53,14 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}", field=str(path)
-        ) from error
+        raise _refusal(path, error) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _refusal(path: Path, error: OSError) -> StorageError:
+    # What mkdir says of a file that stands where a folder should is "File exists".
+    misled = isinstance(error, FileExistsError)
+    reason = os.strerror(errno.ENOTDIR) if misled else error.strerror or error
+    return StorageError(f"{path} cannot be written: {reason}", field=str(path))

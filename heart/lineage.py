@@ -21,6 +21,7 @@ PACKAGES: Final = (
     "pandas",
     "ray",
     "scikit-learn",
+    "scipy",
     "skl2onnx",
 )
 ROOT: Final = Path(__file__).resolve().parent.parent

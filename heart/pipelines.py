@@ -15,19 +15,24 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     RandomForestClassifier,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 from heart.attributes import BY_NAME, CATEGORICAL, NAMES, NUMERIC
 from heart.errors import UsageError
@@ -47,6 +52,27 @@ class Family:
     seeded: bool = True
 
 
+def _interactions(*, random_state: int, **params: Any) -> BaseEstimator:
+    """Logistic regression on the columns and their pairwise products, all scaled again."""
+    return make_pipeline(
+        PolynomialFeatures(2, interaction_only=True, include_bias=False),
+        StandardScaler(),
+        LogisticRegression(random_state=random_state, **params),
+    )
+
+
+def _adaboost(*, max_depth: int, random_state: int, **params: Any) -> BaseEstimator:
+    """Boosted trees of a few splits; of one split they are stumps."""
+    tree = DecisionTreeClassifier(max_depth=max_depth)
+    return AdaBoostClassifier(tree, random_state=random_state, **params)
+
+
+def _bagging(*, min_samples_leaf: int, random_state: int, **params: Any) -> BaseEstimator:
+    """Trees, each on some of the rows and some of the columns (Louppe and Geurts, 2012)."""
+    tree = DecisionTreeClassifier(min_samples_leaf=min_samples_leaf)
+    return BaggingClassifier(tree, random_state=random_state, **params)
+
+
 def _svm(*, random_state: int, **params: Any) -> BaseEstimator:
     """An RBF machine whose margins become probabilities by Platt's sigmoid over five folds."""
     machine = SVC(kernel="rbf", random_state=random_state, **params)
@@ -60,9 +86,15 @@ def _mlp(*, hidden: int, random_state: int, **params: Any) -> BaseEstimator:
 
 _FAMILIES = (
     Family("dummy", DummyClassifier, scaled=False),
+    Family("naive_bayes", GaussianNB, scaled=True, seeded=False),
     Family("logistic_regression", LogisticRegression, scaled=True),
+    Family("decision_tree", DecisionTreeClassifier, scaled=False),
+    Family("logistic_interactions", _interactions, scaled=True),
+    Family("quadratic_discriminant", QuadraticDiscriminantAnalysis, scaled=True, seeded=False),
+    Family("bagging", _bagging, scaled=False),
     Family("random_forest", RandomForestClassifier, scaled=False),
     Family("extra_trees", ExtraTreesClassifier, scaled=False),
+    Family("adaboost", _adaboost, scaled=False),
     Family("gradient_boosting", GradientBoostingClassifier, scaled=False),
     Family("svm", _svm, scaled=True),
     Family("k_nearest_neighbours", KNeighborsClassifier, scaled=True, seeded=False),

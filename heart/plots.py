@@ -77,7 +77,7 @@ def calibration(curves: Mapping[str, tuple[Labels, Floats]]) -> str:
     with figure(4.6, 4.2) as (drawn, axes):
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         for colour, (name, (y, p)) in zip(_colours(), curves.items(), strict=False):
-            groups = np.array_split(np.argsort(p, kind="stable"), BINS)
+            groups = np.array_split(np.argsort(p, kind="stable"), min(BINS, len(p)))
             x = [float(p[g].mean()) for g in groups]
             height = [float(y[g].mean()) for g in groups]
             axes.plot(x, height, color=colour, label=name, marker="o", markersize=3, linewidth=1.2)

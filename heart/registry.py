@@ -7,13 +7,17 @@ and the pointer beside it, which is what the service reads.
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Final
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 from mlflow.tracking import MlflowClient
 
 from heart.bundle import (
@@ -27,12 +31,13 @@ from heart.bundle import (
 from heart.errors import RegistryError
 from heart.files import locked, sha256, write_whole
 from heart.settings import Settings
-from heart.store import tracking_errors
+from heart.store import check_database, tracking_errors
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 BUNDLE_ARTIFACT: Final = "bundle"
 REASON_TAG: Final = "promotion_reason"
+CHECKSUM_TAG: Final = "metadata_sha256"
 
 
 class Registry:
@@ -48,6 +53,7 @@ class Registry:
         bundle = load_bundle(folder, version="unregistered")
         lineage = bundle.metadata.lineage.model_dump(exclude={"packages"})
         tags = {key: str(value) for key, value in lineage.items()} | lineage_tags(bundle)
+        tags[CHECKSUM_TAG] = _checksum(folder)
         with tracking_errors(self._settings):
             self._client.log_artifacts(run_id, str(folder), BUNDLE_ARTIFACT)
             self._create_model()
@@ -65,13 +71,14 @@ class Registry:
     def load(self, version: str) -> Bundle:
         """A version's bundle, verified; fetched from its run where it is not here yet."""
         with locked(self._settings.home.resolve() / ".registry.lock"):
-            return load_bundle(self._publish(version), version=version)
+            return self._publish(self._find(version))
 
     def promote(self, version: str, *, reason: str) -> None:
         """Make a version champion, and the champion before it ``previous``."""
         with locked(self._settings.home.resolve() / ".registry.lock"):
-            folder = self._publish(version)
-            bundle = load_bundle(folder, version=version)
+            check_database(self._settings)
+            found = self._find(version)
+            self._publish(found)
             before = self._by_alias(CHAMPION)
             with tracking_errors(self._settings):
                 if before is not None and str(before.version) != version:
@@ -84,19 +91,18 @@ class Registry:
                 self._settings.bundles,
                 Champion(
                     version=version,
-                    run_id=bundle.metadata.lineage.run_id,
-                    metadata_sha256=sha256((folder / METADATA_FILE).read_bytes()),
+                    run_id=str(found.run_id),
+                    metadata_sha256=_checksum(self._folder(found)),
                 ),
             )
 
     def _create_model(self) -> None:
         """Make the registered model; another search may have been quicker."""
         try:
-            self._client.get_registered_model(self._name)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
             self._client.create_registered_model(self._name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
 
     def _by_alias(self, alias: str) -> ModelVersion | None:
         with tracking_errors(self._settings):
@@ -107,29 +113,48 @@ class Registry:
                     return None
                 raise
 
-    def _publish(self, version: str) -> Path:
-        """A version's files in a folder of its own under ``bundles/``."""
+    def _find(self, version: str) -> ModelVersion:
         with tracking_errors(self._settings):
             try:
                 found = self._client.get_model_version(self._name, version)
             except MlflowException as error:
-                if error.error_code in _ABSENT:
-                    raise RegistryError(
-                        f"{self._name} has no version {version}", field="version"
-                    ) from error
-                raise
-        folder = self._settings.bundles / Champion.folder_name(version, str(found.run_id))
-        if not (folder / METADATA_FILE).exists():
-            self._fetch(str(found.run_id), folder)
-        return folder
+                if error.error_code not in _ABSENT:
+                    raise
+                found = None
+        # The database reads 01 as 1; a folder and the pointer would not.
+        if found is None or str(found.version) != version:
+            raise RegistryError(f"{self._name} has no version {version}", field="version")
+        return found
 
-    def _fetch(self, run_id: str, folder: Path) -> None:
-        with tracking_errors(self._settings):
-            fetched = Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT))
-        for name in (MODEL_FILE, METADATA_FILE):
-            write_whole(folder / name, (fetched / name).read_bytes())
-        if not fetched.is_relative_to(self._settings.home.resolve()):
-            shutil.rmtree(fetched)
+    def _folder(self, found: ModelVersion) -> Path:
+        return self._settings.bundles / Champion.folder_name(str(found.version), str(found.run_id))
+
+    def _publish(self, found: ModelVersion) -> Bundle:
+        """A version's bundle, from a folder of its own under ``bundles/``."""
+        folder = self._folder(found)
+        if not (folder / METADATA_FILE).exists():
+            self._fetch(found, folder)
+        return _load(folder, found)
+
+    def _fetch(self, found: ModelVersion, folder: Path) -> None:
+        """Copy a version's files from its run: aside first, verified, then into place."""
+        with tempfile.TemporaryDirectory() as aside:
+            with tracking_errors(self._settings):
+                run_id = str(found.run_id)
+                copy = Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, aside))
+            _load(copy, found)
+            for name in (MODEL_FILE, METADATA_FILE):
+                write_whole(folder / name, (copy / name).read_bytes())
+
+
+def _load(folder: Path, found: ModelVersion) -> Bundle:
+    """A version's bundle, held against the checksum that it was registered with."""
+    expected = found.tags.get(CHECKSUM_TAG)
+    return load_bundle(folder, version=str(found.version), metadata_sha256=expected)
+
+
+def _checksum(folder: Path) -> str:
+    return sha256((folder / METADATA_FILE).read_bytes())
 
 
 _ABSENT: Final = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")

@@ -7,8 +7,10 @@ package too, build none.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from heart.errors import UsageError
 from heart.settings import Settings, keep_private
 from serve_app.environment import prepare_ray
 
@@ -22,9 +24,14 @@ prepare_ray()
 
 
 def __getattr__(name: str) -> Application:
-    """Build ``app`` from the ``HEART_*`` variables; raises `UsageError` on a wrong one."""
+    """Build ``app`` from the ``HEART_*`` variables; a wrong one ends the command in one line."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from serve_app.deployment import build
 
-    return build(Settings.from_environment())
+    try:
+        settings = Settings.from_environment()
+    except UsageError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        raise SystemExit(2) from None
+    return build(settings)

@@ -38,7 +38,8 @@ class FoldRecord(BaseModel):
 class TrialRecord(BaseModel):
     """One trial that has ended: finished, stopped early by the scheduler, or failed."""
 
-    model_config = ConfigDict(frozen=True)
+    # A parameter may be infinite: logistic regression takes that for no penalty.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     family: str
     params: dict[str, Any]
@@ -130,12 +131,12 @@ class Journal:
     def read(self) -> tuple[Header, list[TrialRecord]]:
         """The header and the whole records; a last line cut off by a kill is dropped."""
         try:
-            lines = self.path.read_text().splitlines(keepends=True)
+            content = self.path.read_bytes()
         except OSError as error:
             raise UsageError(
                 f"--resume: there is no search in {self.path.parent}", field="resume"
             ) from error
-        whole = [line for line in lines if line.endswith("\n")]
+        whole = content.split(b"\n")[:-1]
         try:
             return (
                 Header.model_validate_json(whole[0]),
@@ -153,8 +154,8 @@ class Journal:
 
     def _write(self, line: str) -> None:
         try:
-            with self.path.open("a") as file:
-                file.write(f"{line}\n")
+            with self.path.open("ab") as file:
+                file.write(f"{line}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -21,6 +21,19 @@ RULES = {
         "standard error of the paired difference from the best"
     ),
 }
+COLUMNS = (
+    "rank",
+    "candidate",
+    "family",
+    "params",
+    "status",
+    "folds",
+    "mean_roc_auc",
+    "standard_error",
+    "fit_seconds",
+    "worker",
+    "message",
+)
 
 
 @dataclass(frozen=True)
@@ -94,12 +107,9 @@ def preferred(plan: Plan, board: Sequence[Entry]) -> list[Entry]:
 def as_csv(board: Sequence[Entry]) -> str:
     """The leaderboard as comma-separated values with a header."""
     text = io.StringIO()
-    rows = [entry.row() for entry in board]
-    writer = csv.DictWriter(
-        text, fieldnames=list(rows[0]) if rows else ["rank"], lineterminator="\n"
-    )
+    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(entry.row() for entry in board)
     return text.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,8 @@ SCHEDULERS: Final = ("asha", "none")
 SELECTIONS: Final = ("best", "one-se")
 QUICK_FOLDS: Final = 3
 QUICK_SAMPLES: Final = 8
+SEEDS: Final = 2**32
+"""How many seeds numpy has."""
 
 
 class Options(BaseModel):
@@ -49,16 +52,22 @@ class Options(BaseModel):
             if value is not None and value < smallest:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(f"{option} must be at least {smallest}, got {value}", field=name)
-        if self.time_budget is not None and self.time_budget <= 0:
+        if self.time_budget is not None and not 0 < self.time_budget < math.inf:
             raise UsageError(
                 f"--time-budget must be above 0 seconds, got {self.time_budget:g}",
                 field="time_budget",
             )
-        for name in ("seed", "split_seed"):
+        if not 0 < self.test_size < 1:
+            raise UsageError(
+                f"--test-size must be between 0 and 1, both excluded, got {self.test_size:g}",
+                field="test_size",
+            )
+        # A repeat k of the folds is made with the seed plus k.
+        for name, largest in (("seed", SEEDS - self.repeats), ("split_seed", SEEDS - 1)):
             value = getattr(self, name)
-            if not 0 <= value < 2**32:
+            if not 0 <= value <= largest:
                 option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} must be from 0 to 2^32-1, got {value}", field=name)
+                raise UsageError(f"{option} must be from 0 to {largest}, got {value}", field=name)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -109,9 +118,11 @@ def parser() -> argparse.ArgumentParser:
 
 def read_options(arguments: Sequence[str] | None) -> tuple[Options, dict[str, str]]:
     """The options, and the settings that the command line overrides; raises `UsageError`."""
-    given = vars(parser().parse_args(arguments))
-    if given.pop("quick"):
-        given |= {"folds": QUICK_FOLDS, "num_samples": QUICK_SAMPLES}
+    p = parser()
+    if p.parse_args(arguments).quick:
+        p.set_defaults(folds=QUICK_FOLDS, num_samples=QUICK_SAMPLES)
+    given = vars(p.parse_args(arguments))
+    del given["quick"]
     given["register_model"] = not given.pop("no_register")
     given["json_output"] = given.pop("json")
     settings = {

@@ -27,7 +27,8 @@ from heart.errors import UsageError
 from tune.journal import TrialRecord, record_of
 from tune.plan import Plan
 from tune.searchers import ListSearcher, OptunaSearcher
-from tune.trial import OBJECTIVE, CandidateTrial, StartingLine
+from tune.starting_line import StartingLine
+from tune.trial import OBJECTIVE, CandidateTrial
 
 TUNE_VARIABLES: Final = {
     # The journal and MLflow keep the results; Tune's own files cost 30 to 130 ms a trial.
@@ -87,6 +88,7 @@ def fit(
     *,
     known: Sequence[TrialRecord],
     cores: int,
+    deadline: float | None,
     on_record: Callable[[TrialRecord], None],
     on_tick: Callable[[], None],
 ) -> Ending:
@@ -99,7 +101,7 @@ def fit(
     line = ray.remote(num_cpus=0)(StartingLine).remote()
     thread = threading.Thread(target=_tune, args=(fitting, known, line), daemon=True)
     thread.start()
-    ending = _watch(thread, on_tick, plan.options.time_budget)
+    ending = _watch(thread, on_tick, deadline)
     if ending != "complete":
         _end(thread, fitting, line)
     if fitting.failure is not None and ending == "complete":
@@ -110,9 +112,8 @@ def fit(
 def _watch(
     thread: threading.Thread,
     on_tick: Callable[[], None],
-    time_budget: float | None,
+    deadline: float | None,
 ) -> Ending:
-    deadline = time.monotonic() + time_budget if time_budget else None
     try:
         while thread.is_alive():
             thread.join(TICK_S)

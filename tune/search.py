@@ -31,6 +31,7 @@ from tune.winner import Decision, Winner
 
 RESULT_FILE: Final = "result.json"
 INTERRUPTED_EXIT: Final = 130
+CLOSE_S: Final = 1.5
 OVERRIDDEN_ON_RESUME: Final = ("time_budget", "max_concurrent", "address", "json_output")
 
 
@@ -42,7 +43,15 @@ class Search:
     settings: Settings
     name: str
     records: list[TrialRecord] = field(default_factory=list)
+    resumed: bool = False
     started: float = field(default_factory=time.time)
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the time budget is used up, on the monotonic clock."""
+        budget = self.plan.options.time_budget
+        return self.begun + budget if budget else None
 
     @property
     def folder(self) -> Path:
@@ -60,7 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_private()
     options, overrides = read_options(arguments)
     settings = Settings.from_environment().model_copy(update=overrides)
-    result = run(options, settings)
+    try:
+        result = run(options, settings)
+    except KeyboardInterrupt:
+        print("interrupted; what has ended is in the journal", file=sys.stderr)
+        return INTERRUPTED_EXIT
     if result is None:
         return INTERRUPTED_EXIT
     print_summary(result, settings.searches / result.run)
@@ -90,7 +103,7 @@ def run(options: Options, settings: Settings, *, plan: Plan | None = None) -> Re
 
 
 def _search(search: Search, tracker: Tracker, cores: int) -> Result | None:
-    if search.records:
+    if search.resumed:
         search.journal.repair()
     else:
         search.journal.begin(_header(search))
@@ -100,8 +113,7 @@ def _search(search: Search, tracker: Tracker, cores: int) -> Result | None:
         ending = _fit(search, tracker, cores)
         return _conclude(search, tracker, ending)
     except HeartError as error:
-        tracker.drain()
-        tracker.end("FAILED", metrics={}, tags={"message": error.message}, artifacts=[])
+        _close(tracker, "FAILED", error.message)
         raise
 
 
@@ -122,6 +134,7 @@ def _fit(search: Search, tracker: Tracker, cores: int) -> Ending:
             search.plan,
             known=tuple(search.records),
             cores=cores,
+            deadline=search.deadline,
             on_record=on_record,
             on_tick=view.tick,
         )
@@ -132,8 +145,7 @@ def _conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None
     write_whole(search.folder / "leaderboard.csv", as_csv(board).encode())
     if ending == "interrupted":
         _tell_interrupted(search, board)
-        tracker.drain()
-        tracker.end("KILLED", metrics={}, tags={"message": "interrupted"}, artifacts=[])
+        _close(tracker, "KILLED", "interrupted")
         return None
     won = winner.choose(search.plan, board)
     unwritten = tracker.drain()
@@ -198,6 +210,7 @@ def _resumed(options: Options, settings: Settings) -> Search:
         settings,
         name,
         records=records,
+        resumed=True,
         started=header.started,
     )
     for what in ("data_sha256", "code_sha256", "space_sha256"):
@@ -207,6 +220,15 @@ def _resumed(options: Options, settings: Settings) -> Search:
                 f"--resume: search {name} had {what} {was}, which is {now} now", field="resume"
             )
     return search
+
+
+def _close(tracker: Tracker, status: str, message: str) -> None:
+    """Close the parent run of a search that found nothing, if the store answers at once."""
+    tracker.drain(within=CLOSE_S)
+    try:
+        tracker.end(status, metrics={}, tags={"message": message}, artifacts=[])
+    except TrackingError as error:
+        print(f"the parent run stays open: {error.message}", file=sys.stderr)
 
 
 def _tell_interrupted(search: Search, board: Sequence[Entry]) -> None:

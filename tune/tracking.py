@@ -75,10 +75,10 @@ class Tracker:
         """Have a trial written; returns at once."""
         self._waiting.put(record)
 
-    def drain(self) -> int:
-        """Wait until what was added is written; the number of trials that are not."""
+    def drain(self, *, within: float = DRAIN_S) -> int:
+        """Wait some seconds until what was added is written; the number of trials that are not."""
         self._waiting.put(None)
-        self._thread.join(DRAIN_S)
+        self._thread.join(within)
         if self._thread.is_alive():
             return self._waiting.qsize() + len(self._kept) + 1
         self._ask_again = 0.0
@@ -87,9 +87,7 @@ class Tracker:
 
     def client(self) -> MlflowClient:
         """The store, with the parent run made; raises `TrackingError`."""
-        self._begin()
-        assert self._client is not None
-        return self._client
+        return self._begin()
 
     def end(
         self,
@@ -111,10 +109,10 @@ class Tracker:
                 client.log_artifact(self.run_id, str(path))
             client.set_terminated(self.run_id, status)
 
-    def _begin(self) -> None:
+    def _begin(self) -> MlflowClient:
         """Make the parent run, or take up the one that a search which is resumed has."""
-        if self.run_id:
-            return
+        if self._client is not None:
+            return self._client
         client = connect(self._settings)
         experiment = experiment_id(client, self._settings)
         with tracking_errors(self._settings):
@@ -128,6 +126,7 @@ class Tracker:
                 run_id = str(client.create_run(experiment, run_name=self._search).info.run_id)
                 client.log_batch(run_id, tags=_tags(tags))
         self._client, self._experiment, self.run_id = client, experiment, run_id
+        return client
 
     def _find_written(self, client: MlflowClient, experiment: str, run_id: str) -> set[str]:
         """The trials that the store has; a run that was cut off half-way is deleted."""
@@ -149,10 +148,10 @@ class Tracker:
         while self._kept and not self.away:
             record = self._kept[0]
             try:
-                self._begin()
+                client = self._begin()
                 if record.candidate.id not in self._written:
                     with tracking_errors(self._settings):
-                        self._write(self.client(), record)
+                        self._write(client, record)
                     self._written.add(record.candidate.id)
             except TrackingError:
                 self._leave_alone()

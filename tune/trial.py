@@ -142,22 +142,6 @@ def decode(text: str) -> npt.NDArray[np.float64]:
     return np.frombuffer(base64.b64decode(text), dtype=np.float32).astype(np.float64)
 
 
-class StartingLine:
-    """Counts the workers that are up."""
-
-    def __init__(self) -> None:
-        self._arrived: dict[str, Any] = {}
-
-    def arrive(self, name: str, worker: Any) -> int:
-        """Say that a worker is up; how many are."""
-        self._arrived[name] = worker
-        return len(self._arrived)
-
-    def workers(self) -> list[Any]:
-        """All workers that were ever up."""
-        return list(self._arrived.values())
-
-
 class CandidateTrial(Trainable):
     """One candidate, one fold a step; the worker outlives it and takes the next."""
 

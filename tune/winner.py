@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,14 +15,14 @@ from heart.attributes import NUMERIC
 from heart.bundle import Bundle, Lineage, Metadata, Range, Recipe
 from heart.comparison import paired_difference, score_interval
 from heart.conversion import PARITY_BOUND, parity, probabilities, to_onnx
-from heart.errors import UsageError
-from heart.evaluation import Interval, intervals
+from heart.errors import BundleError, UsageError
+from heart.evaluation import Interval, intervals, scores
 from heart.files import sha256
 from tune.candidates import Candidate
 from tune.journal import TrialRecord
 from tune.leaderboard import Entry, preferred
 from tune.plan import Plan
-from tune.trial import METRICS, Preparer
+from tune.trial import METRICS
 
 SERVED_COHORT: Final = "all"
 THRESHOLD: Final = 0.5
@@ -52,6 +52,10 @@ class Decision:
     postponed: bool = False
 
 
+class _NotServableError(Exception):
+    """Why the next candidate in rank has to win."""
+
+
 def choose(plan: Plan, board: Sequence[Entry]) -> Winner:
     """The first candidate in order of preference whose graph equals its pipeline.
 
@@ -63,18 +67,33 @@ def choose(plan: Plan, board: Sequence[Entry]) -> Winner:
         pipeline = _refit(plan, entry)
         if not plan.space.registers:
             return _winner(plan, entry, pipeline, None, None, passed_over)
-        if entry.record.family == DUMMY.family:
-            continue
-        graph = to_onnx(pipeline)
-        apart = parity(pipeline, graph, pd.concat([plan.train.X, plan.test.X]))
-        if apart <= PARITY_BOUND:
+        try:
+            graph, apart = _convert(plan, entry, pipeline)
+        except _NotServableError as reason:
+            passed_over.append(
+                f"{entry.record.family} {entry.candidate.id} (rank {entry.rank}): {reason}"
+            )
+        else:
             return _winner(plan, entry, pipeline, graph, apart, passed_over)
-        passed_over.append(
-            f"{entry.record.family} {entry.candidate.id} (rank {entry.rank}): its ONNX graph "
-            f"differs by {apart:.1e} in probability, more than {PARITY_BOUND:g}"
-        )
     reasons = "; ".join(passed_over) or "no candidate finished all its folds"
     raise UsageError(f"the search found no model to serve: {reasons}")
+
+
+def _convert(plan: Plan, entry: Entry, pipeline: Pipeline) -> tuple[bytes, float]:
+    """The graph of a candidate and how far it is from its pipeline."""
+    if entry.record.family == DUMMY.family:
+        raise _NotServableError("the dummy is what a model must beat")
+    try:
+        graph = to_onnx(pipeline)
+        apart = parity(pipeline, graph, pd.concat([plan.train.X, plan.test.X]))
+    except (RuntimeError, BundleError) as error:
+        reason = str(error).partition("\n")[0]
+        raise _NotServableError(f"it does not convert to ONNX: {reason}") from error
+    if not apart <= PARITY_BOUND:  # nor is NaN
+        raise _NotServableError(
+            f"its ONNX graph differs by {apart:.1e} in probability, more than {PARITY_BOUND:g}"
+        )
+    return graph, apart
 
 
 def metadata(plan: Plan, winner: Winner, lineage: Lineage) -> Metadata:
@@ -114,38 +133,51 @@ def decide(
     version: str,
 ) -> Decision:
     """Whether the winner replaces the champion: both recipes on the same folds."""
+    becomes, reason = _compare(plan, winner, records, champion)
+    return Decision(version, becomes, reason)
+
+
+def _compare(
+    plan: Plan, winner: Winner, records: Sequence[TrialRecord], champion: Bundle | None
+) -> tuple[bool, str]:
     if plan.cohort != SERVED_COHORT:
-        return Decision(
-            version, False, f"cohort {plan.cohort}: the served cohort is {SERVED_COHORT}"
-        )
-    mine = winner.entry.record.fold_scores
-    dummy = float(np.mean(fold_scores(plan, DUMMY, plan.space.preprocessing)))
+        return False, f"cohort {plan.cohort}: the served cohort is {SERVED_COHORT}"
     mean = winner.entry.record.mean
+    dummy = float(np.mean(fold_scores(plan, DUMMY, plan.space.preprocessing)))
     if mean <= dummy:
-        return Decision(
-            version, False, f"CV ROC-AUC {mean:.4f} does not beat the dummy's {dummy:.4f}"
-        )
+        return False, f"CV ROC-AUC {mean:.4f} does not beat the dummy's {dummy:.4f}"
     if champion is None:
-        return Decision(
-            version, True, f"first champion: CV ROC-AUC {mean:.4f}, the dummy's {dummy:.4f}"
-        )
+        return True, f"first champion: CV ROC-AUC {mean:.4f}, the dummy's {dummy:.4f}"
     theirs = _champion_scores(plan, records, champion.metadata.recipe)
-    difference = paired_difference(mine, theirs, folds=plan.options.folds)
-    compared = (
+    difference = paired_difference(
+        winner.entry.record.fold_scores, theirs, folds=plan.options.folds
+    )
+    return difference.value > 0, (
         f"CV ROC-AUC {mean:.4f} against {np.mean(theirs):.4f} of champion version "
         f"{champion.version} on the same folds, difference {difference.value:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}]"
     )
-    return Decision(version, difference.value > 0, compared)
 
 
 def fold_scores(plan: Plan, candidate: Candidate, preprocessing: str) -> list[float]:
-    """ROC-AUC of a recipe on each fold of the search."""
+    """ROC-AUC of a recipe on each fold of the search.
+
+    A champion that served is scored though a fit of it does not converge on these folds,
+    which makes a candidate fail.
+    """
     checked = next((p for p in pipelines.PREPROCESSINGS if p == preprocessing), None)
     if checked is None:
         raise UsageError(f'"{preprocessing}" is no preprocessing', field="preprocessing")
-    preparer = Preparer(replace(plan.data, preprocessing=checked))
-    return [preparer.score(candidate, fold).scores["roc_auc"] for fold in range(len(plan.data))]
+    data = plan.data
+    model = pipelines.build(
+        candidate.family, candidate.params, seed=data.seed, preprocessing=checked
+    )
+    found: list[float] = []
+    for fit, score in data.folds:
+        model.fit(data.X.iloc[fit], data.y[fit])
+        p = probabilities(model, data.X.iloc[score])
+        found.append(scores(data.y[score], p)["roc_auc"])
+    return found
 
 
 def _champion_scores(plan: Plan, records: Sequence[TrialRecord], recipe: Recipe) -> list[float]:

@@ -150,9 +150,7 @@ def test_no_register_leaves_the_registry_alone(ray_instance: int, settings: Sett
     assert not client.search_registered_models()
 
 
-def test_same_seed_same_scores_whatever_the_workers(
-    ray_instance: int, settings: Settings
-) -> None:
+def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings: Settings) -> None:
     def scores(workers: int) -> dict[str, str]:
         options = Options(
             folds=3,

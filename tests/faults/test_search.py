@@ -1,0 +1,168 @@
+"""Kill what runs a search, at random moments: no trial is lost, none is recorded twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from ray.cluster_utils import Cluster
+
+from heart.settings import Settings
+from tune.journal import Journal
+from tune.plan import make_plan
+from tune.tracking import SEARCH_TAG, TRIAL_TAG
+
+CANDIDATES = 24
+OPTIONS = (
+    *("--num-samples", str(CANDIDATES)),
+    *("--scheduler", "none"),
+    *("--folds", "3"),
+    "--no-register",
+)
+DEADLINE_S = 240.0
+
+
+class Run:
+    """A search in a process of its own, started again with ``--resume`` after a kill."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        self.home = home
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def journal(self) -> Path | None:
+        return next(self.home.glob("search/*/journal.jsonl"), None)
+
+    @property
+    def done(self) -> int:
+        return self.journal.read_text().count("\n") - 1 if self.journal else 0
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        resume = ("--resume", self.journal.parent.name) if self.journal else self._options
+        with (self.home.parent / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tune.search", *resume],
+                env=os.environ | {"HEART_HOME": str(self.home)},
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def wait_for(self, trials: int) -> None:
+        """Until so many trials are in the journal, or the search has ended."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.done < trials and self.process.poll() is None:
+            assert time.monotonic() < deadline, (self.home.parent / "log").read_text()
+            time.sleep(0.02)
+
+    def workers(self) -> list[int]:
+        """The processes of this search in which candidates are fitted."""
+        listed = subprocess.run(
+            ["ps", "-eo", "pid,sess,args"], capture_output=True, text=True, check=True
+        )
+        rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+        mine = str(os.getsid(self.process.pid))
+        return [int(pid) for pid, session, name in rows if session == mine and "Trial" in name]
+
+    def finish(self) -> None:
+        assert self.process.wait(DEADLINE_S) == 0, (self.home.parent / "log").read_text()
+
+
+def check_nothing_lost_or_doubled(run: Run) -> None:
+    """The journal and MLflow have each candidate once, and each finished."""
+    assert run.journal is not None
+    header, records = Journal(run.journal.parent).read()
+    expected = {candidate.id for candidate in make_plan(header.options).candidates}
+    assert Counter(record.candidate.id for record in records) == Counter(expected)
+    assert {record.status for record in records} == {"finished"}
+    settings = Settings(home=run.home)
+    client = MlflowClient(settings.resolved_tracking_uri)
+    experiment = client.get_experiment_by_name(settings.experiment).experiment_id
+    runs = client.search_runs([experiment], max_results=1000)
+    trials = [r.data.tags[TRIAL_TAG] for r in runs if TRIAL_TAG in r.data.tags]
+    assert Counter(trials) == Counter(expected)
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    assert sum(SEARCH_TAG in r.data.tags for r in runs) == 1
+    result = json.loads((run.journal.parent / "result.json").read_text())
+    assert result["trials"]["finished"] == CANDIDATES
+
+
+def kill_the_driver(run: Run, rng: random.Random) -> None:
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    run.start()
+
+
+def kill_a_worker(run: Run, rng: random.Random) -> None:
+    workers = run.workers()
+    if workers:
+        os.kill(rng.choice(workers), signal.SIGKILL)
+
+
+def search_under(home: Path, kill: Callable[[Run, random.Random], None], *, kills: int) -> Run:
+    """Run a search to its end, with kills after random numbers of trials and waits."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    run = Run(home, *OPTIONS)
+    run.start()
+    for after in sorted(rng.sample(range(1, CANDIDATES - 2), kills)):
+        run.wait_for(after)
+        time.sleep(rng.uniform(0, 0.3))
+        if run.process.poll() is None:
+            kill(run, rng)
+    run.finish()
+    return run
+
+
+def test_a_killed_driver_is_resumed(tmp_path: Path) -> None:
+    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_the_driver, kills=1))
+
+
+def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_a_worker, kills=1))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_many_kills_of_the_driver(tmp_path: Path) -> None:
+    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_the_driver, kills=5))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_many_kills_of_workers(tmp_path: Path) -> None:
+    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_a_worker, kills=4))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_trials_of_a_lost_node_run_elsewhere(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        run = Run(tmp_path / "home", *OPTIONS, "--address", cluster.address)
+        run.start()
+        run.wait_for(CANDIDATES // 2)
+        cluster.remove_node(lost, allow_graceful=False)
+        run.finish()
+    finally:
+        cluster.shutdown()
+    check_nothing_lost_or_doubled(run)
