@@ -267,7 +267,7 @@ def test_two_that_promote_at_once_leave_alias_and_pointer_alike(store: Store) ->
         for v in versions
     ]
     assert [hear(other) for other in others] == ["ready\n"] * 2
-    for _ in range(20):
+    for _ in range(8):
         for other in others:
             say(other, "go\n")
         assert [hear(other) for other in others] == ["promoted\n"] * 2

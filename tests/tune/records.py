@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from heart.bundle import Lineage
 from tune.candidates import Candidate
@@ -27,6 +29,13 @@ LINEAGE = Lineage(
     test_size=0.2,
     packages={},
 )
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Fits use one core, as in Ray's workers: on a busy machine two take fifty times as long."""
+    with threadpool_limits(1):
+        yield
 
 
 def plan_of(space: Space | None = None, /, **options: object) -> Plan:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import pytest
-from records import fitted, plan_of, scored
+from records import fitted, one_core, plan_of, scored
 
 from tune.candidates import Candidate
 from tune.journal import TrialRecord
@@ -55,6 +56,12 @@ class Page(HTMLParser):
 
 def addresses(css: str) -> list[str]:
     return re.findall(r"url\(\s*['\"]?([^)'\"]*)", css)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_core() -> Iterator[None]:
+    with one_core():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from records import one_core
 
 from heart import cohorts
 from heart.conversion import PARITY_BOUND, parity, to_onnx
@@ -112,7 +113,8 @@ def test_every_family_converts(family: str) -> None:
     train, test = cohorts.split(cohorts.load("cleveland"), test_size=0.2, seed=42)
     (candidate,) = sample(space, number=1, seed=3)
     few = {"n_estimators": 20} if "n_estimators" in candidate.params else {}
-    pipeline = build(family, {**candidate.params, **few}, seed=42).fit(train.X, train.y)
+    with one_core():
+        pipeline = build(family, {**candidate.params, **few}, seed=42).fit(train.X, train.y)
     rows = pd.concat([train.X, test.X])
     assert parity(pipeline, to_onnx(pipeline), rows) <= PARITY_BOUND
 

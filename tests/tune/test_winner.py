@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from records import LINEAGE, fitted, plan_of, scored
+from records import LINEAGE, fitted, one_core, plan_of, scored
 from sklearn.metrics import roc_auc_score
 
 from heart.bundle import Bundle
@@ -27,6 +28,12 @@ SCALED = Space(
     (FamilySpace("dummy"), FamilySpace("logistic_regression"), FamilySpace("random_forest")),
     preprocessing="reference-pooled",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_core() -> Iterator[None]:
+    with one_core():
+        yield
 
 
 @pytest.fixture(scope="module")
