@@ -19,6 +19,7 @@ from tune.search import run
 ALLOWED_SKIPS: dict[str, str] = {}
 """Tests that continuous integration may skip, each with its reason."""
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in Ray's workers: threads that spin cost minutes
 QUICK = Options(folds=QUICK_FOLDS, num_samples=QUICK_SAMPLES)
 PATIENT: dict[str, object] = {
     "age": 54,

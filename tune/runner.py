@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import tempfile
@@ -171,7 +172,7 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
 
 def _searcher(plan: Plan, known: Sequence[TrialRecord]) -> ListSearcher:
     if plan.algorithm == "optuna":
-        told = [(record.candidate, record.mean) for record in known]
+        told = [(r.candidate, math.nan if r.status == "failed" else r.mean) for r in known]
         return OptunaSearcher(
             plan.space, number=plan.number - len(known), seed=plan.options.seed, known=told
         )

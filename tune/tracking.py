@@ -80,7 +80,7 @@ class Tracker:
         self._waiting.put(None)
         self._thread.join(within)
         if self._thread.is_alive():
-            return self._waiting.qsize() + len(self._kept) + 1
+            return self._waiting.qsize() - 1 + len(self._kept)
         self._ask_again = 0.0
         self._write_kept()
         return len(self._kept)
@@ -103,7 +103,7 @@ class Tracker:
             client.log_batch(
                 self.run_id,
                 metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()],
-                tags=_tags(tags),
+                tags=[RunTag(name, value) for name, value in _cut(tags).items()],
             )
             for path in artifacts:
                 client.log_artifact(self.run_id, str(path))
@@ -122,9 +122,9 @@ class Tracker:
                 client.update_run(run_id, status="RUNNING")
                 self._written = self._find_written(client, experiment, run_id)
             else:
-                tags = {SEARCH_TAG: self._search, **self._tags}
-                run_id = str(client.create_run(experiment, run_name=self._search).info.run_id)
-                client.log_batch(run_id, tags=_tags(tags))
+                tags = _cut({SEARCH_TAG: self._search, **self._tags})
+                made = client.create_run(experiment, run_name=self._search, tags=tags)
+                run_id = str(made.info.run_id)
         self._client, self._experiment, self.run_id = client, experiment, run_id
         return client
 
@@ -159,6 +159,7 @@ class Tracker:
                 self._kept.pop(0)
 
     def _leave_alone(self) -> None:
+        self._client = None  # A trial may be half written: `_begin` finds out.
         self._ask_again = time.monotonic() + AWAY_S
 
     def _write(self, client: MlflowClient, record: TrialRecord) -> None:
@@ -215,5 +216,5 @@ def _children(client: MlflowClient, experiment: str, run_id: str) -> Sequence[Ru
             return found
 
 
-def _tags(tags: Mapping[str, Any]) -> list[RunTag]:
-    return [RunTag(name, str(value)[:VALUE_LENGTH]) for name, value in tags.items()]
+def _cut(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value)[:VALUE_LENGTH] for name, value in tags.items()}

@@ -190,7 +190,7 @@ class CandidateTrial(Trainable):
     def _result(self, *, done: bool, error: str | None = None) -> dict[str, Any]:
         auc = [fold.scores["roc_auc"] for fold in self._done]
         return {
-            OBJECTIVE: float(np.mean(auc)) if auc and error is None else float("-inf"),
+            OBJECTIVE: float(np.mean(auc)) if auc and error is None else 0.0,
             "done": done,
             "error_message": error,
             "folds": [

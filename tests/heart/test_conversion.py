@@ -24,7 +24,7 @@ def attribute_values(low: float, high: float, codes: list[int]) -> st.SearchStra
     return known | st.just(float("nan"))
 
 
-rows = st.lists(
+rows: st.SearchStrategy[np.ndarray[Any, Any]] = st.lists(
     st.tuples(*(attribute_values(a.low, a.high, list(a.words)) for a in ATTRIBUTES)),
     min_size=1,
     max_size=20,

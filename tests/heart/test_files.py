@@ -150,6 +150,7 @@ def test_one_process_holds_a_lock_at_a_time(tmp_path: Path) -> None:
     with locked(path):
         other = python(HOLD, path)
         assert hear(other) == b"asking\n"
+        assert other.stdout is not None
         assert select.select([other.stdout], [], [], 0.5)[0] == []
     assert hear(other) == b"held\n"
     other.communicate()

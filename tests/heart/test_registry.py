@@ -28,12 +28,14 @@ from heart.bundle import (
     save_bundle,
 )
 from heart.errors import BundleError, HeartError, RegistryError, StorageError, TrackingError
+from heart.files import locked
 from heart.registry import CHAMPION, PREVIOUS, REASON_TAG, Registry
 from heart.settings import Settings
 from heart.store import connect, experiment_id, tracking_errors
 from tune.result import Result
 
 LONGEST_WAIT_S = 10.0
+REASON = {"reason": "better"}
 PROMOTE = """
 import sys
 from heart.registry import Registry
@@ -248,6 +250,18 @@ def test_models_of_other_names_are_kept_apart(store: Store) -> None:
     assert Registry(store.client, other).champion() is None
 
 
+def test_a_promotion_waits_for_one_under_way(store: Store) -> None:
+    version = store.register()
+    promotion = threading.Thread(target=store.registry.promote, args=[version], kwargs=REASON)
+    with locked(store.settings.home / ".registry.lock"):
+        promotion.start()
+        promotion.join(0.7)
+        assert promotion.is_alive()
+        assert read_champion(store.settings.bundles) is None
+    promotion.join()
+    assert store.alias(CHAMPION) == served(store) == version
+
+
 def say(other: subprocess.Popen[str], line: str) -> None:
     assert other.stdin is not None
     other.stdin.write(line)
@@ -267,7 +281,7 @@ def test_two_that_promote_at_once_leave_alias_and_pointer_alike(store: Store) ->
         for v in versions
     ]
     assert [hear(other) for other in others] == ["ready\n"] * 2
-    for _ in range(8):
+    for _ in range(6):
         for other in others:
             say(other, "go\n")
         assert [hear(other) for other in others] == ["promoted\n"] * 2

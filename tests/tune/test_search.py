@@ -94,10 +94,10 @@ def test_each_trial_is_one_child_run_with_an_honest_status(
     assert statuses.count("FINISHED") == champion_result.trials.finished
     assert statuses.count("KILLED") == champion_result.trials.stopped
     assert statuses.count("FAILED") == champion_result.trials.failed
-    for run in runs:
-        assert ("stopped_early" in run.data.tags) == (run.info.status == "KILLED")
-        assert run.data.params["family"]
-        assert 0 <= run.data.metrics["mean_roc_auc"] <= 1
+    for child in runs:
+        assert ("stopped_early" in child.data.tags) == (child.info.status == "KILLED")
+        assert child.data.params["family"]
+        assert 0 <= child.data.metrics["mean_roc_auc"] <= 1
 
 
 def test_champion_is_registered_with_its_lineage(
