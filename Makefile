@@ -33,7 +33,7 @@ serve: setup ## the service alone, on http://127.0.0.1:8000
 	@$(BIN)/serve run serve_app:app
 
 mlflow-ui: setup ## the MLflow UI on http://127.0.0.1:5000
-	@$(BIN)/python scripts/mlflow_ui.py
+	@$(BIN)/python scripts/run.py mlflow-ui
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

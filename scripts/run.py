@@ -1,10 +1,12 @@
 """What ``make run`` does: a champion if there is none, the MLflow UI, then the service.
 
-Usable alone: ``python scripts/run.py``. Ends with Ctrl-C, and ends what it started.
+Usable alone: ``python scripts/run.py``, or ``python scripts/run.py mlflow-ui`` for the MLflow UI
+and nothing else. Ends with Ctrl-C, and ends what it started.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -34,8 +36,14 @@ BIN: Final = Path(sys.executable).parent
 
 def main() -> int:
     """Search if need be, then serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["service", "mlflow-ui"], default="service")
+    only_mlflow = parser.parse_args().what == "mlflow-ui"
     keep_private()
     settings = Settings.from_environment()
+    if only_mlflow:
+        check_free(MLFLOW_PORT, "the MLflow UI")
+        return subprocess.call(mlflow_command(settings))
     check_free(HTTP_PORT, "the service")
     if load_champion(settings.bundles) is None:
         print("no champion yet: searching for one, about a minute on two cores", flush=True)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from heart import pipelines
 from heart.attributes import NUMERIC
@@ -173,10 +174,12 @@ def fold_scores(plan: Plan, candidate: Candidate, preprocessing: str) -> list[fl
         candidate.family, candidate.params, seed=data.seed, preprocessing=checked
     )
     found: list[float] = []
-    for fit, score in data.folds:
-        model.fit(data.X.iloc[fit], data.y[fit])
-        p = probabilities(model, data.X.iloc[score])
-        found.append(scores(data.y[score], p)["roc_auc"])
+    # One thread, as in the workers: the scores are the same, and threads spin.
+    with threadpool_limits(limits=1):
+        for fit, score in data.folds:
+            model.fit(data.X.iloc[fit], data.y[fit])
+            p = probabilities(model, data.X.iloc[score])
+            found.append(scores(data.y[score], p)["roc_auc"])
     return found
 
 
@@ -196,7 +199,8 @@ def _refit(plan: Plan, entry: Entry) -> Pipeline:
         seed=plan.options.seed,
         preprocessing=plan.space.preprocessing,
     )
-    return pipeline.fit(plan.train.X, plan.train.y)
+    with threadpool_limits(limits=1):
+        return pipeline.fit(plan.train.X, plan.train.y)
 
 
 def _winner(
