@@ -12,8 +12,8 @@ from heart.attributes import NAMES, parse_patient
 from heart.bundle import Bundle, load_champion
 from tests.conftest import PATIENT
 
-JITTER = 0.01
-"""What a forest's mean risk goes down by here and there on its way up."""
+ROUNDING = 1e-6
+RISE = 0.02
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def mean_risks(champion: Bundle, name: str, values: list[float]) -> list[float]:
 )
 def test_the_mean_risk_does_not_fall(champion: Bundle, name: str, values: list[float]) -> None:
     steps = np.diff(mean_risks(champion, name, values))
-    assert steps.min() > -JITTER
-    assert steps.sum() > 2 * JITTER
+    assert steps.min() > -ROUNDING
+    assert steps.sum() > RISE
 
 
 def test_a_typical_patient_has_a_risk_and_no_certainty(champion: Bundle) -> None:

@@ -12,7 +12,6 @@ import pytest
 from ray.serve import Application
 
 import serve_app
-from heart.errors import UsageError
 from heart.settings import PRIVACY, Settings
 from serve_app.deployment import build
 from serve_app.environment import VARIABLES
@@ -43,11 +42,13 @@ def test_the_import_sets_variables_and_no_more() -> None:
     assert not ray
 
 
-def test_app(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(serve_app.app, Application)
     monkeypatch.setenv("HEART_NUM_REPLICAS", "0")
-    with pytest.raises(UsageError, match="HEART_NUM_REPLICAS"):
+    with pytest.raises(SystemExit, match="2"):
         _ = serve_app.app
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: HEART_NUM_REPLICAS")
     with pytest.raises(AttributeError, match="no attribute 'application'"):
         _ = serve_app.application
 

@@ -142,14 +142,7 @@ def test_the_same_recipe_does_not_replace_itself(
     assert read_champion(settings.bundles) == before
 
 
-def test_no_register_leaves_the_registry_alone(ray_instance: int, settings: Settings) -> None:
-    result = run(Options(folds=2, num_samples=2, register_model=False), settings)
-    assert result is not None
-    assert result.model_version is None
-    client = MlflowClient(settings.resolved_tracking_uri)
-    assert not client.search_registered_models()
-
-
+@pytest.mark.full
 def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings: Settings) -> None:
     def scores(workers: int) -> dict[str, str]:
         options = Options(
@@ -167,12 +160,17 @@ def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings:
     assert scores(1) == scores(2)
 
 
-def test_optuna_tries_as_many_as_asked(ray_instance: int, settings: Settings) -> None:
+def test_optuna_tries_as_many_as_asked_and_no_register_makes_no_version(
+    ray_instance: int, settings: Settings
+) -> None:
     options = Options(folds=2, num_samples=6, algorithm="optuna", register_model=False)
     result = run(options, settings)
     assert result is not None
     trials = result.trials
     assert trials.finished + trials.stopped + trials.failed == 6
+    assert result.model_version is None
+    client = MlflowClient(settings.resolved_tracking_uri)
+    assert not client.search_registered_models()
 
 
 def test_resume_of_a_finished_search_is_refused(
