@@ -76,6 +76,11 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "artifacts")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The service keeps a core of the shared Ray once it runs, so its tests come last."""
+    items.sort(key=lambda item: "serve_app" in item.path.parts)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped:
         _skipped.append(report.nodeid)

@@ -102,9 +102,12 @@ def fit(
     line = ray.remote(num_cpus=0)(StartingLine).remote()
     thread = threading.Thread(target=_tune, args=(fitting, known, line), daemon=True)
     thread.start()
-    ending = _watch(thread, on_tick, deadline)
-    if ending != "complete":
-        _end(thread, fitting, line)
+    try:
+        ending = _watch(thread, on_tick, deadline)
+        if ending != "complete":
+            _end(thread, fitting, line)
+    finally:
+        ray.kill(line)
     if fitting.failure is not None and ending == "complete":
         raise fitting.failure
     return ending
@@ -253,4 +256,5 @@ def _check_answers(address: str) -> None:
 
 
 def _cores() -> int:
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    """The cores that are free: a service on the same cluster keeps its own."""
+    return max(1, int(ray.available_resources().get("CPU", 1)))

@@ -132,10 +132,6 @@ def search_under(home: Path, kill: Callable[[Run, random.Random], None], *, kill
     return run
 
 
-def test_a_killed_driver_is_resumed(tmp_path: Path) -> None:
-    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_the_driver, kills=1))
-
-
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_many_kills_of_the_driver(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from heart import __version__, lineage
 
-WITHOUT_A_SAY_IN_SCORES = {"pydantic", "rich", "jinja2", "matplotlib"}
+WITHOUT_A_SAY_IN_SCORES = {"threadpoolctl", "pydantic", "rich", "jinja2", "matplotlib"}
 DECIDES_SCORES = [
     *(f"heart/{name}.py" for name in ("bundle", "cohorts", "comparison", "conversion")),
     *(f"heart/{name}.py" for name in ("evaluation", "pipelines", "registry")),

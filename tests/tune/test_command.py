@@ -95,6 +95,7 @@ def test_a_wrong_option_is_one_clear_line_and_nothing_is_written(
     assert not home.exists()
 
 
+@pytest.mark.full
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     home = tmp_path / "artifacts"
     done = search(home, "--address", "127.0.0.1:1", *QUICK)
@@ -181,6 +182,7 @@ def test_two_searches_at_once_do_not_damage_each_other(tmp_path: Path) -> None:
         assert (settings.searches / result["run"] / "result.json").exists()
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_a_long_trial_within_five_seconds_and_resume_goes_on(tmp_path: Path) -> None:
     home = tmp_path / "artifacts"
     space = tmp_path / "slow.py"

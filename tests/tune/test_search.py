@@ -178,3 +178,23 @@ def test_resume_of_a_finished_search_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="is finished"):
         run(Options(resume=champion_result.run), Settings(home=champion_home))
+
+
+def test_a_search_that_was_cut_off_goes_on_where_it_was(
+    champion_result: Result, champion_home: Path, settings: Settings
+) -> None:
+    name = champion_result.run
+    journal = settings.searches / name / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    whole = (champion_home / "search" / name / "journal.jsonl").read_text()
+    lines = whole.splitlines(keepends=True)
+    kept = "".join(lines[:-3])
+    journal.write_text(kept + lines[-3][:100])
+    result = run(Options(resume=name), settings)
+    assert result is not None
+    assert journal.read_text().startswith(kept)
+    assert len(journal.read_text().splitlines()) == len(lines)
+    assert result.winner.candidate == champion_result.winner.candidate
+    assert result.test == champion_result.test
+    tried = [child.data.tags[TRIAL_TAG] for child in children(settings, result)]
+    assert len(tried) == len(set(tried)) == champion_result.trials.planned
