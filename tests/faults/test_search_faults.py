@@ -20,6 +20,7 @@ from ray.cluster_utils import Cluster
 from heart.settings import Settings
 from tune.journal import Journal
 from tune.plan import make_plan
+from tune.runner import MAX_FAILURES
 from tune.tracking import SEARCH_TAG, TRIAL_TAG
 
 CANDIDATES = 24
@@ -135,13 +136,13 @@ def search_under(home: Path, kill: Callable[[Run, random.Random], None], *, kill
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_many_kills_of_the_driver(tmp_path: Path) -> None:
-    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_the_driver, kills=5))
+    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_the_driver, kills=6))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_many_kills_of_workers(tmp_path: Path) -> None:
-    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_a_worker, kills=4))
+    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_a_worker, kills=MAX_FAILURES))
 
 
 @pytest.mark.full
