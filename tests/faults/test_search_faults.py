@@ -142,7 +142,9 @@ def test_many_kills_of_the_driver(tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_many_kills_of_workers(tmp_path: Path) -> None:
-    check_nothing_lost_or_doubled(search_under(tmp_path / "home", kill_a_worker, kills=MAX_FAILURES))
+    check_nothing_lost_or_doubled(
+        search_under(tmp_path / "home", kill_a_worker, kills=MAX_FAILURES)
+    )
 
 
 @pytest.mark.full
