@@ -43,8 +43,8 @@ REDUCTION_FACTOR: Final = 2
 """Over five folds ASHA then cuts after folds 1, 2 and 4."""
 TICK_S: Final = 0.1
 CONNECT_S: Final = 5.0
-GRACE_S: Final = 1.0
-END_S: Final = 2.0
+GRACE_S: Final = 0.5
+END_S: Final = 1.0
 
 Ending = Literal["complete", "time_budget", "interrupted"]
 

@@ -155,6 +155,7 @@ def test_a_full_disk_ends_the_search_and_keeps_the_champion(champion_home: Path)
     assert after.version == before.version
 
 
+@pytest.mark.full
 def test_two_searches_at_once_do_not_damage_each_other(tmp_path: Path) -> None:
     home = tmp_path / "artifacts"
     running = [
@@ -207,7 +208,9 @@ def test_ctrl_c_ends_a_long_trial_within_five_seconds_and_resume_goes_on(tmp_pat
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert time.monotonic() - asked < 5
+    took = time.monotonic() - asked
+    print(f"ended after {took:.1f} s")
+    assert took < 5
     assert process.returncode == 130
     assert "interrupted after 4 of 5 trials" in told
     assert "1. 0." in told

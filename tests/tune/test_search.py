@@ -36,6 +36,7 @@ def children(settings: Settings, result: Result) -> list[object]:
     return list(found)
 
 
+@pytest.mark.full
 def test_reference_repeats_the_published_baseline(ray_instance: int, settings: Settings) -> None:
     result = run(Options(cohort="cleveland", space="reference", seed=42), settings)
     assert result is not None
@@ -130,6 +131,7 @@ def test_a_search_on_another_cohort_never_replaces_the_champion(
     assert read_champion(settings.bundles) == before
 
 
+@pytest.mark.full
 def test_the_same_recipe_does_not_replace_itself(
     champion_result: Result, champion_home: Path
 ) -> None:
