@@ -76,7 +76,7 @@ class Routes:
         return render(answer)
 
     async def predict(self, request: Request) -> Response:
-        """The calibrated probability of coronary disease of one patient."""
+        """The probability of coronary disease of one patient."""
         bundle = self._model.require()
         coding = read_coding(request)
         patient = parse_patient(await read_object(request, limit=PATIENT_BYTES), coding)
@@ -145,7 +145,7 @@ def create_app(
     app: FastAPI = FastAPIOffline(
         title="Heart on Ray",
         version=__version__,
-        description="Calibrated probability of coronary disease from thirteen attributes. "
+        description="Probability of coronary disease from thirteen attributes. "
         "A demonstration on public data, not a medical device.",
         redoc_url=None,
         redirect_slashes=False,
