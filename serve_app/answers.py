@@ -26,9 +26,7 @@ class Verdict(TypedDict):
     prediction: Annotated[
         Literal[0, 1], Field(description="1 where the probability reaches the model's threshold")
     ]
-    probability: Annotated[
-        float, Field(ge=0, le=1, description="calibrated probability of coronary disease")
-    ]
+    probability: Annotated[float, Field(ge=0, le=1, description="probability of coronary disease")]
     decision: Annotated[Decision, Field(description="the prediction in words")]
     imputed: Annotated[
         list[str], Field(description="attributes that were missing and filled in by the model")
