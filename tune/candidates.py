@@ -7,13 +7,15 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import optuna
 
 from heart.errors import UsageError
 from tune.spaces import Choice, Distribution, FamilySpace, Integer, LogUniform, Space, Uniform
+
+if TYPE_CHECKING:
+    import optuna  # Every worker imports this module, and none needs optuna.
 
 ID_LENGTH: Final = 12
 TRIES_PER_CANDIDATE: Final = 100

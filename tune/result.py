@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +15,9 @@ from heart import lineage
 from heart.evaluation import Interval
 from tune.leaderboard import RULES, Entry
 from tune.plan import Plan
-from tune.winner import Decision, Winner
+
+if TYPE_CHECKING:
+    from tune.winner import Decision, Winner
 
 
 class WinnerResult(BaseModel):

@@ -27,7 +27,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from heart.errors import UsageError
 from tune.journal import TrialRecord, record_of
 from tune.plan import Plan
-from tune.searchers import ListSearcher, OptunaSearcher
+from tune.searchers import ListSearcher
 from tune.starting_line import StartingLine
 from tune.trial import OBJECTIVE, CandidateTrial
 
@@ -135,7 +135,7 @@ def _end(thread: threading.Thread, fitting: Fitting, line: Any) -> None:
     thread.join(GRACE_S)
     if thread.is_alive():
         for worker in ray.get(line.workers.remote()):
-            ray.kill(worker)
+            ray.kill(ray.cloudpickle.loads(worker))
         thread.join(END_S)
 
 
@@ -175,6 +175,8 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
 
 def _searcher(plan: Plan, known: Sequence[TrialRecord]) -> ListSearcher:
     if plan.algorithm == "optuna":
+        from tune.optuna_searcher import OptunaSearcher
+
         told = [(r.candidate, math.nan if r.status == "failed" else r.mean) for r in known]
         return OptunaSearcher(
             plan.space, number=plan.number - len(known), seed=plan.options.seed, known=told

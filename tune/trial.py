@@ -181,9 +181,10 @@ class CandidateTrial(Trainable):
 
     def _wait_for_others(self) -> None:
         context = ray.get_runtime_context()
+        worker = ray.cloudpickle.dumps(context.current_actor)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._waited:
-            up = ray.get(self._line.arrive.remote(context.get_actor_id(), context.current_actor))
+            up = ray.get(self._line.arrive.remote(context.get_actor_id(), worker))
             self._waited = up >= self._workers or time.monotonic() > deadline
             time.sleep(0 if self._waited else 0.02)
 

@@ -6,11 +6,14 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -86,14 +89,14 @@ class Run:
         assert self.process.wait(DEADLINE_S) == 0, (self.home.parent / "log").read_text()
 
 
-def check_nothing_lost_or_doubled(run: Run) -> None:
+def check_nothing_lost_or_doubled(run: Run, settings: Settings | None = None) -> None:
     """The journal and MLflow have each candidate once, and each finished."""
     assert run.journal is not None
     header, records = Journal(run.journal.parent).read()
     expected = {candidate.id for candidate in make_plan(header.options).candidates}
     assert Counter(record.candidate.id for record in records) == Counter(expected)
     assert [r.message for r in records if r.status != "finished"] == []
-    settings = Settings(home=run.home)
+    settings = settings or Settings(home=run.home)
     client = MlflowClient(settings.resolved_tracking_uri)
     experiment = client.get_experiment_by_name(settings.experiment).experiment_id
     runs = client.search_runs([experiment], max_results=1000)
@@ -161,3 +164,58 @@ def test_trials_of_a_lost_node_run_elsewhere(tmp_path: Path) -> None:
     finally:
         cluster.shutdown()
     check_nothing_lost_or_doubled(run)
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real tracking server that answers; killed at the end if it still lives."""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(
+            [*command, "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield server
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url, timeout=2).status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
+    """The search goes on and says what is not written; ``--resume`` writes it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
+    with mlflow_server(tmp_path / "server", port) as server:
+        run.start()
+        run.wait_for(CANDIDATES // 4)
+        os.killpg(server.pid, signal.SIGSTOP)
+        run.wait_for(CANDIDATES // 2)
+        assert run.process.poll() is None
+    run.finish()
+    log = (tmp_path / "log").read_text()
+    assert "--resume" in log
+    with mlflow_server(tmp_path / "server", port):
+        run.start()
+        run.finish()
+        check_nothing_lost_or_doubled(run, Settings(home=run.home, tracking_uri=uri))

@@ -10,7 +10,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from tune.candidates import Candidate, grid, sample
-from tune.searchers import ListSearcher, OptunaSearcher, config_of
+from tune.optuna_searcher import OptunaSearcher
+from tune.searchers import ListSearcher, config_of
 from tune.spaces import DEFAULT, REFERENCE_POOLED, WIDE, Choice, FamilySpace, Space, Uniform
 from tune.trial import OBJECTIVE
 

@@ -1,0 +1,145 @@
+"""The end of a search: choose the winner, register it, write the report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from heart import lineage
+from heart.bundle import Lineage, save_bundle
+from heart.errors import TrackingError
+from heart.files import write_json, write_whole
+from heart.registry import Registry
+from tune import report, winner
+from tune.leaderboard import Entry, as_csv, rank
+from tune.result import Result, make_result, metrics
+from tune.runner import Ending
+from tune.searches import RESULT_FILE, Search
+from tune.tracking import Tracker
+from tune.winner import Decision, Winner
+
+CLOSE_S: Final = 1.5
+
+
+def opened(search: Search) -> Tracker:
+    """The search's parent run in MLflow, open; raises `TrackingError`."""
+    tracker = Tracker(
+        search.settings,
+        search=search.name,
+        tags=_parent_tags(search),
+        folds=search.plan.options.folds,
+    )
+    tracker.open()
+    return tracker
+
+
+def conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None:
+    """Choose, register, report; None where the user interrupted the search."""
+    board = rank(search.plan, tuple(search.records))
+    write_whole(search.folder / "leaderboard.csv", as_csv(board).encode())
+    if ending == "interrupted":
+        _tell_interrupted(search, board)
+        close(tracker, "KILLED", "interrupted")
+        return None
+    won = winner.choose(search.plan, board)
+    unwritten = tracker.drain()
+    result = make_result(
+        search.plan,
+        board,
+        won,
+        _register(search, tracker, won),
+        run=search.name,
+        run_id=tracker.run_id,
+        ending=ending,
+        unwritten=unwritten,
+        wall_seconds=time.time() - search.started,
+    )
+    return _finish(search, tracker, result, board)
+
+
+def close(tracker: Tracker, status: str, message: str) -> None:
+    """Close the parent run of a search that found nothing, if the store answers at once."""
+    tracker.drain(within=CLOSE_S)
+    try:
+        tracker.end(status, metrics={}, tags={"message": message}, artifacts=[])
+    except TrackingError as error:
+        print(f"the parent run stays open: {error.message}", file=sys.stderr)
+
+
+def _finish(search: Search, tracker: Tracker, result: Result, board: Sequence[Entry]) -> Result:
+    """Write the report and close the parent run; ``result.json`` comes last."""
+    figures = report.draw(search.plan, board)
+    for name, svg in (figures.families | figures.parameters).items():
+        write_whole(search.folder / f"{name}.svg", svg.encode())
+    write_whole(search.folder / "report.html", report.html(result, board, figures).encode())
+    artifacts = sorted(path for path in search.folder.iterdir() if path.is_file())
+    tags = {"winner": result.winner.family, "champion": result.champion}
+    try:
+        tracker.end("FINISHED", metrics=metrics(result), tags=tags, artifacts=artifacts)
+    except TrackingError:
+        result = result.model_copy(update={"tracked": False})
+    write_json(search.folder / RESULT_FILE, result.model_dump(mode="json"))
+    return result
+
+
+def _register(search: Search, tracker: Tracker, won: Winner) -> Decision:
+    plan = search.plan
+    if not plan.registers or won.graph is None:
+        by = "--no-register" if plan.space.registers else f"space {plan.space.name}"
+        return Decision(None, False, f"not registered: {by}")
+    try:
+        registry = Registry(tracker.client(), search.settings)
+        folder = search.folder / "bundle"
+        save_bundle(folder, won.graph, winner.metadata(plan, won, _lineage(search, tracker)))
+        version = registry.register(tracker.run_id, folder)
+        decision = winner.decide(plan, won, search.records, registry.champion(), version)
+        if decision.champion:
+            registry.promote(version, reason=decision.reason)
+    except TrackingError as error:
+        return Decision(None, False, f"not registered: {error.message}", postponed=True)
+    return decision
+
+
+def _tell_interrupted(search: Search, board: Sequence[Entry]) -> None:
+    print(
+        f"interrupted after {len(search.records)} of {search.plan.number} trials; "
+        f"`python -m tune.search --resume {search.name}` goes on",
+        file=sys.stderr,
+    )
+    for entry in board[:5]:
+        if entry.rank is not None:
+            told = f"{entry.rank}. {entry.record.mean:.4f} {entry.record.family}"
+            print(f"{told} {entry.record.params}", file=sys.stderr)
+
+
+def _lineage(search: Search, tracker: Tracker) -> Lineage:
+    plan = search.plan
+    return Lineage(
+        run_id=tracker.run_id,
+        search=search.name,
+        cohort=plan.cohort,
+        space=plan.space.name,
+        data_sha256=plan.train.sha256,
+        code_version=lineage.code_version(),
+        seed=plan.options.seed,
+        split_seed=plan.options.split_seed,
+        test_size=plan.options.test_size,
+        packages=lineage.packages(),
+    )
+
+
+def _parent_tags(search: Search) -> dict[str, Any]:
+    plan = search.plan
+    return {
+        "cohort": plan.cohort,
+        "space": plan.space.name,
+        "algorithm": plan.algorithm,
+        "scheduler": plan.scheduler,
+        "data_sha256": plan.train.sha256,
+        "code_sha256": lineage.code_sha256(),
+        "code_version": lineage.code_version(),
+        "seed": plan.options.seed,
+        "options": plan.options.model_dump_json(exclude_none=True),
+    }
