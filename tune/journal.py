@@ -76,7 +76,10 @@ class TrialRecord(BaseModel):
 
 
 class Header(BaseModel):
-    """What must be the same for a search to be resumed."""
+    """What must be the same for a search to be resumed, and where it is tracked.
+
+    The tracking URI is kept without user and password; empty for the database of the home.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,6 +89,8 @@ class Header(BaseModel):
     code_sha256: str
     space_sha256: str
     started: float
+    tracking_uri: str = ""
+    experiment: str = ""
 
 
 def record_of(

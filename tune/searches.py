@@ -12,7 +12,7 @@ from typing import Final
 from heart import lineage
 from heart.errors import UsageError
 from heart.files import sha256
-from heart.settings import Settings
+from heart.settings import Settings, without_password
 from tune.journal import Header, Journal, TrialRecord
 from tune.options import Options
 from tune.plan import Plan, make_plan
@@ -61,7 +61,7 @@ def resumed(options: Options, settings: Settings) -> Search:
     kept = {option: getattr(options, option) for option in OVERRIDDEN_ON_RESUME}
     search = Search(
         make_plan(header.options.model_copy(update=kept)),
-        settings,
+        _tracked_as_before(header, settings),
         name,
         records=records,
         resumed=True,
@@ -76,6 +76,16 @@ def resumed(options: Options, settings: Settings) -> Search:
     return search
 
 
+def _tracked_as_before(header: Header, settings: Settings) -> Settings:
+    """The settings with the store that the search began with, unless another is named."""
+    unnamed = {
+        name: value
+        for name in ("tracking_uri", "experiment")
+        if (value := getattr(header, name)) and name not in settings.model_fields_set
+    }
+    return settings.model_copy(update=unnamed)
+
+
 def header_of(search: Search) -> Header:
     """What the journal says of the search itself."""
     return Header(
@@ -85,6 +95,8 @@ def header_of(search: Search) -> Header:
         code_sha256=lineage.code_sha256(),
         space_sha256=sha256(repr(search.plan.space).encode()),
         started=search.started,
+        tracking_uri=without_password(search.settings.tracking_uri),
+        experiment=search.settings.experiment,
     )
 
 
