@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run search serve mlflow-ui lint types test test-full clean
+.PHONY: help setup run search serve mlflow-ui eda results lint types test test-full clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ serve: setup ## the service alone, on http://127.0.0.1:8000
 
 mlflow-ui: setup ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/python scripts/run.py mlflow-ui
+
+eda: setup ## the figures and the summary of the patients
+	@$(BIN)/python -m heart.eda
+
+results: setup ## every figure of docs/results.md, from the table
+	@$(BIN)/python -m tune.study --out docs/results.md
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

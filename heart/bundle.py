@@ -1,6 +1,7 @@
 """The served artefact: an ONNX graph and its metadata in a folder; no pickle.
 
-A bundle folder holds ``model.onnx`` and ``metadata.json``. Published bundles stand under
+A bundle folder holds ``model.onnx``, ``evaluation.json`` (what was measured, and the gates)
+and ``metadata.json``. Published bundles stand under
 ``bundles/<version>-<run>``, and ``bundles/champion.json`` points to the one that is served. This
 module needs neither scikit-learn nor MLflow: a replica imports it and little else.
 """
@@ -18,12 +19,15 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heart.attributes import ATTRIBUTES, NAMES
+from heart.calibration import Calibration
+from heart.decision import Bounds
 from heart.errors import BundleError
 from heart.evaluation import Interval
 from heart.files import sha256, write_json, write_whole
 
 MODEL_FILE = "model.onnx"
 METADATA_FILE = "metadata.json"
+EVALUATION_FILE = "evaluation.json"
 CHAMPION_FILE = "champion.json"
 PROBABILITY_OUTPUT = "probabilities"
 
@@ -84,11 +88,14 @@ class Metadata(BaseModel):
     recipe: Recipe
     lineage: Lineage
     threshold: float
+    calibration: Calibration
+    bounds: Bounds
     training_ranges: dict[str, Range]
     cv: dict[str, Interval]
     test: dict[str, Interval]
     parity: float
     onnx_sha256: str
+    evaluation_sha256: str
 
 
 class Champion(BaseModel):
@@ -114,14 +121,26 @@ class Champion(BaseModel):
 class Bundle:
     """A loaded model, ready to predict."""
 
-    def __init__(self, graph: bytes, metadata: Metadata, *, version: str) -> None:
+    def __init__(
+        self, graph: bytes, metadata: Metadata, *, version: str, evaluation: bytes = b"{}"
+    ) -> None:
         self.metadata = metadata
+        self.evaluation = evaluation
         self.version = version
+        self.calibrations: tuple[Calibration, ...] = (metadata.calibration,)
         self._session = open_session(graph)
 
     def predict(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Probabilities of disease, shape (n,), for rows of shape (n, 13), NaN where missing."""
-        return run_graph(self._session, rows)
+        p = run_graph(self._session, rows)
+        for calibration in self.calibrations:
+            p = calibration.apply(p)
+        return p
+
+    def recalibrate(self, calibration: Calibration, *, name: str) -> None:
+        """Apply a hospital's own calibration after the model's; the version tells its name."""
+        self.calibrations = (*self.calibrations, calibration)
+        self.version = f"{self.version}+{name}"
 
     def warnings(self, patient: Sequence[float]) -> list[str]:
         """Which attributes of one patient lie outside what the model was trained on."""
@@ -175,9 +194,10 @@ def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[
     return np.asarray(probabilities, dtype=np.float64)[:, 1]
 
 
-def save_bundle(folder: Path, graph: bytes, metadata: Metadata) -> None:
+def save_bundle(folder: Path, graph: bytes, metadata: Metadata, *, evaluation: bytes) -> None:
     """Write a bundle, the metadata last: a folder without them is no bundle."""
     write_whole(folder / MODEL_FILE, graph)
+    write_whole(folder / EVALUATION_FILE, evaluation)
     write_json(folder / METADATA_FILE, metadata.model_dump(mode="json"))
 
 
@@ -196,12 +216,21 @@ def load_bundle(folder: Path, *, version: str, metadata_sha256: str | None = Non
         ) from error
     graph = _read(folder / MODEL_FILE)
     _verify(folder / MODEL_FILE, graph, metadata.onnx_sha256)
-    return Bundle(graph, metadata, version=version)
+    evaluation = _read(folder / EVALUATION_FILE)
+    _verify(folder / EVALUATION_FILE, evaluation, metadata.evaluation_sha256)
+    return Bundle(graph, metadata, version=version, evaluation=evaluation)
 
 
 def write_champion(bundles: Path, champion: Champion) -> None:
     """Point to another version; readers see the old pointer or the new one."""
     write_json(bundles / CHAMPION_FILE, champion.model_dump(mode="json"))
+
+
+def remove_champion(bundles: Path) -> None:
+    """Point to no version."""
+    path = bundles / CHAMPION_FILE
+    if path.is_file():
+        path.unlink()
 
 
 def read_champion(bundles: Path) -> Champion | None:

@@ -127,6 +127,10 @@ class RegistryError(HeartError):
     code = "registry"
 
 
+class PromotionError(RegistryError):
+    """A promotion that came too late, or of a version that did not pass its gates."""
+
+
 def run_main(main: Callable[[], int]) -> int:
     """Run a command; a `HeartError` or a full disk becomes one line on stderr and exit code 2."""
     try:

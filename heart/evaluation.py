@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from heart import calibration
+from heart.calibration import logistic_line, logistic_shift, logit
+
+Floats = calibration.Floats
+Labels = calibration.Labels
 
 RESAMPLES: Final = 2000
 LEVEL: Final = 0.95
 CLIP: Final = 1e-15
 """Probabilities of 0 and 1 are moved this far inside before a logarithm is taken."""
+ERROR: Final = "expected_calibration_error"
+BINS: Final = 10
+"""Groups of equal size by predicted probability, for the expected calibration error."""
 
 
 class Interval(BaseModel):
@@ -59,7 +64,18 @@ def intervals(
     stratified = roc_auc(y, p, _stratified_weights(y, resamples, rng))
     draws = {**plain, "roc_auc": stratified}
     values = scores(y, p, threshold=threshold)
+    draws[ERROR] = _moved(draws[ERROR], values[ERROR])
     return {name: _interval(value, draws[name]) for name, value in values.items()}
+
+
+def _moved(draws: Floats, value: float) -> Floats:
+    """Draws moved to have the value for their mean, inside 0 and 1.
+
+    A distance from the diagonal grows by the noise that a resample adds to it, so that its
+    plain percentiles can lie above the value altogether.
+    """
+    moved: Floats = np.clip(draws - (draws.mean() - value), 0.0, 1.0)
+    return moved
 
 
 def _interval(value: float, draws: Floats) -> Interval:
@@ -98,6 +114,17 @@ def average_precision(y: Labels, p: Floats, weights: Floats) -> Floats:
     return _ratio((precision * positive).sum(axis=1), positive.sum(axis=1), np.nan)
 
 
+def calibration_error(y: Labels, p: Floats, weights: Floats) -> Floats:
+    """Weighted expected calibration errors, shape (b,), for weights of shape (b, n).
+
+    The mean distance between predicted and observed over `BINS` groups of equal size
+    (Naeini and others, 2015); the groups are those of the rows, not of a resample.
+    """
+    groups = np.array_split(np.argsort(p, kind="stable"), min(BINS, len(p)))
+    apart = sum(np.abs(weights[:, rows] @ (p[rows] - y[rows])) for rows in groups)
+    return np.asarray(apart / weights.sum(axis=1), dtype=np.float64)
+
+
 def _weighted(y: Labels, p: Floats, weights: Floats, *, threshold: float) -> dict[str, Floats]:
     """All scores, each of shape (b,), for weights of shape (b, n)."""
     total = weights.sum(axis=1)
@@ -108,16 +135,23 @@ def _weighted(y: Labels, p: Floats, weights: Floats, *, threshold: float) -> dic
     true_negative = total - positive - called + true_positive
     inside = np.clip(p, CLIP, 1 - CLIP)
     surprise = -(y * np.log(inside) + (1 - y) * np.log1p(-inside))
+    brier = weights @ (p - y) ** 2 / total
+    prevalence = positive / total
     return {
         "roc_auc": roc_auc(y, p, weights),
         "average_precision": average_precision(y, p, weights),
-        "brier_score": weights @ (p - y) ** 2 / total,
+        "brier_score": brier,
+        "brier_skill": 1 - _ratio(brier, prevalence * (1 - prevalence), np.nan),
         "log_loss": weights @ surprise / total,
         "accuracy": (true_positive + true_negative) / total,
         "precision": _ratio(true_positive, called, 0.0),
         "recall": _ratio(true_positive, positive, np.nan),
         "specificity": _ratio(true_negative, total - positive, np.nan),
+        "negative_predictive_value": _ratio(true_negative, total - called, 0.0),
         "f1": _ratio(2 * true_positive, positive + called, 0.0),
+        "calibration_intercept": logistic_shift(y, logit(p), weights),
+        "calibration_slope": logistic_line(y, logit(p), weights)[1],
+        ERROR: calibration_error(y, p, weights),
     }
 
 

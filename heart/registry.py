@@ -7,9 +7,14 @@ and the pointer beside it, which is what the service reads.
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -20,24 +25,49 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.tracking import MlflowClient
 
+from heart import promotions
 from heart.bundle import (
+    EVALUATION_FILE,
     METADATA_FILE,
     MODEL_FILE,
     Bundle,
     Champion,
     load_bundle,
+    remove_champion,
     write_champion,
 )
-from heart.errors import RegistryError
+from heart.errors import HeartError, PromotionError, RegistryError, run_main
 from heart.files import locked, sha256, write_whole
+from heart.promotions import Action, Promotion
 from heart.settings import Settings
 from heart.store import check_database, tracking_errors
 
 CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous"
+ALIASES: Final = (CHAMPION, CHALLENGER, PREVIOUS)
+ANY: Final = object()
+"""No champion in particular: for a promotion that was judged against none."""
 BUNDLE_ARTIFACT: Final = "bundle"
 REASON_TAG: Final = "promotion_reason"
 CHECKSUM_TAG: Final = "metadata_sha256"
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """The versions that are champion now and were before; None where there is none."""
+
+    champion: str | None
+    previous: str | None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version with its aliases and what its tags tell."""
+
+    version: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
 
 
 class Registry:
@@ -63,6 +93,34 @@ class Registry:
             )
         return str(version.version)
 
+    @property
+    def settings(self) -> Settings:
+        """Where this registry is."""
+        return self._settings
+
+    def versions(self) -> list[Version]:
+        """All versions, the newest first."""
+        with tracking_errors(self._settings):
+            found = self._client.search_model_versions(f"name = '{self._name}'")
+        named = {alias: self._version_of(alias) for alias in ALIASES}
+        return [
+            Version(
+                version=str(version.version),
+                aliases=tuple(a for a, of in named.items() if of == str(version.version)),
+                tags=dict(version.tags),
+            )
+            for version in sorted(found, key=lambda v: -int(v.version))
+        ]
+
+    def resolve(self, named: str) -> str:
+        """The number of a version that is named by number or alias; raises `RegistryError`."""
+        if named not in ALIASES:
+            return str(self._find(named).version)
+        version = self._version_of(named)
+        if version is None:
+            raise RegistryError(f"no version is {named}", field="version")
+        return version
+
     def champion(self) -> Bundle | None:
         """The champion's bundle, or None where no version has the alias yet."""
         version = self._by_alias(CHAMPION)
@@ -73,28 +131,102 @@ class Registry:
         with locked(self._settings.home.resolve() / ".registry.lock"):
             return self._publish(self._find(version))
 
-    def promote(self, version: str, *, reason: str) -> None:
-        """Make a version champion, and the champion before it ``previous``."""
-        with locked(self._settings.home.resolve() / ".registry.lock"):
-            check_database(self._settings)
+    def challenge(self, version: str) -> None:
+        """Give a version that was not promoted the alias ``challenger``."""
+        with tracking_errors(self._settings):
+            self._client.set_registered_model_alias(self._name, CHALLENGER, version)
+
+    def promote(
+        self, version: str, *, reason: str, over: str | Any | None = ANY, forced: bool = False
+    ) -> None:
+        """Make a version champion, and the champion before it ``previous``: all of it, or none.
+
+        ``over`` is the champion that the version was judged against. Raises `PromotionError`
+        where another took its place meanwhile.
+        """
+        with self._transaction() as before:
+            if over is not ANY and over != before.champion:
+                raise PromotionError(
+                    f"version {version} was judged against champion {over or 'none'}, but "
+                    f"{before.champion or 'none'} is champion now: judge it again",
+                    field="version",
+                )
             found = self._find(version)
             self._publish(found)
-            before = self._by_alias(CHAMPION)
+            previous = before.previous if before.champion == version else before.champion
+            self._move(Aliases(champion=version, previous=previous))
             with tracking_errors(self._settings):
-                if before is not None and str(before.version) != version:
-                    self._client.set_registered_model_alias(
-                        self._name, PREVIOUS, str(before.version)
-                    )
                 self._client.set_model_version_tag(self._name, version, REASON_TAG, reason)
-                self._client.set_registered_model_alias(self._name, CHAMPION, version)
-            write_champion(
-                self._settings.bundles,
-                Champion(
-                    version=version,
-                    run_id=str(found.run_id),
-                    metadata_sha256=_checksum(self._folder(found)),
-                ),
-            )
+                if self._version_of(CHALLENGER) == version:
+                    self._client.delete_registered_model_alias(self._name, CHALLENGER)
+            self._log("promote", before, version=version, reason=reason, forced=forced)
+
+    def rollback(self, *, reason: str) -> str:
+        """Make ``previous`` champion again, the champion ``previous``; the version's number."""
+        with self._transaction() as before:
+            if before.previous is None:
+                raise PromotionError("there is no previous champion to go back to")
+            self._publish(self._find(before.previous))
+            self._move(Aliases(champion=before.previous, previous=before.champion))
+            self._log("rollback", before, version=before.previous, reason=reason, forced=False)
+        return before.previous
+
+    def aliases(self) -> Aliases:
+        """Which versions are champion and previous."""
+        return Aliases(champion=self._version_of(CHAMPION), previous=self._version_of(PREVIOUS))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Aliases]:
+        """Alone on this home; what was moved is moved back where a step fails."""
+        with locked(self._settings.home.resolve() / ".registry.lock"):
+            check_database(self._settings)
+            before = self.aliases()
+            try:
+                yield before
+            except HeartError:
+                if self.aliases() != before:
+                    self._move(before)
+                raise
+
+    def _move(self, to: Aliases) -> None:
+        """Set the aliases, then the pointer that the service reads."""
+        with tracking_errors(self._settings):
+            for alias, version in ((PREVIOUS, to.previous), (CHAMPION, to.champion)):
+                if version is not None:
+                    self._client.set_registered_model_alias(self._name, alias, version)
+                elif self._version_of(alias) is not None:
+                    self._client.delete_registered_model_alias(self._name, alias)
+        if to.champion is None:
+            remove_champion(self._settings.bundles)
+            return
+        found = self._find(to.champion)
+        write_champion(
+            self._settings.bundles,
+            Champion(
+                version=to.champion,
+                run_id=str(found.run_id),
+                metadata_sha256=_checksum(self._folder(found)),
+            ),
+        )
+
+    def _log(
+        self, action: Action, before: Aliases, *, version: str, reason: str, forced: bool
+    ) -> None:
+        promotions.append(
+            self._settings.promotions,
+            Promotion(
+                at=datetime.now(UTC),
+                action=action,
+                version=version,
+                before=before.champion,
+                reason=reason,
+                forced=forced,
+            ),
+        )
+
+    def _version_of(self, alias: str) -> str | None:
+        found = self._by_alias(alias)
+        return None if found is None else str(found.version)
 
     def _create_model(self) -> None:
         """Make the registered model; another search may have been quicker."""
@@ -143,7 +275,7 @@ class Registry:
                 run_id = str(found.run_id)
                 copy = Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, aside))
             _load(copy, found)
-            for name in (MODEL_FILE, METADATA_FILE):
+            for name in (MODEL_FILE, EVALUATION_FILE, METADATA_FILE):
                 write_whole(folder / name, (copy / name).read_bytes())
 
 
@@ -171,3 +303,10 @@ def lineage_tags(bundle: Bundle) -> dict[str, str]:
         "test_roc_auc": str(metadata.test["roc_auc"]),
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
     }
+
+
+if __name__ == "__main__":
+    # Imported here because the commands import this module.
+    from heart.registry_command import main
+
+    sys.exit(run_main(main))

@@ -43,6 +43,55 @@ class Settings(BaseModel):
     champion_poll_s: float = Field(
         1.0, gt=0, description="seconds between looks for the first champion by a service without"
     )
+    recalibration: Path | None = Field(
+        None, description="a hospital's recalibration, made by `python -m heart.recalibration`"
+    )
+    threshold: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="probability from which a prediction is 1; declared, never fitted",
+    )
+    error_rate: float = Field(
+        0.1,
+        gt=0,
+        lt=0.5,
+        description="share of each class that `low` and `high` may get wrong; else `uncertain`",
+    )
+    gate_roc_auc_floor: float = Field(
+        0.8,
+        ge=0.5,
+        lt=1,
+        description="lower bound of the CV ROC-AUC; each family of docs/results.md reaches it",
+    )
+    gate_roc_auc_ceiling: float = Field(
+        0.94,
+        gt=0.5,
+        le=1,
+        description="CV ROC-AUC above this is taken for a leak; docs/results.md has nothing near",
+    )
+    gate_group_roc_auc_floor: float = Field(
+        0.65,
+        ge=0.5,
+        lt=1,
+        description="ROC-AUC in each group with 20 of each class; the hardest hospital has 0.7",
+    )
+    gate_calibration_slope: float = Field(
+        1.25,
+        gt=1,
+        description="calibration slope up to this, or one over it: a quarter too timid or sure",
+    )
+    gate_calibration_intercept: float = Field(
+        0.2,
+        gt=0,
+        description="calibration intercept within this; 0.2 is 5 points at a probability of 0.5",
+    )
+    gate_margin: float = Field(
+        0.01,
+        ge=0,
+        lt=0.5,
+        description="ROC-AUC that a simpler family may lose; under the noise in docs/results.md",
+    )
     num_replicas: int = Field(1, ge=1, description="replicas of the service")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="level of the service's request log"
@@ -77,6 +126,11 @@ class Settings(BaseModel):
     def bundles(self) -> Path:
         """Where published bundles and the pointer to the champion are."""
         return self.home.resolve() / "bundles"
+
+    @property
+    def promotions(self) -> Path:
+        """The log of promotions."""
+        return self.home.resolve() / "promotions.jsonl"
 
     @property
     def searches(self) -> Path:

@@ -70,7 +70,8 @@ class Work:
 class Answer:
     """What a search found: the mean ROC-AUC by candidate, and when it fitted, in epoch seconds.
 
-    ``fit_seconds`` adds up the seconds of all fits, on whichever core. ``stopped`` counts the
+    ``fit_seconds`` adds up the seconds of all fits, on whichever core, ``score_seconds`` those of
+    predicting and scoring where the program tells them. ``stopped`` counts the
     candidates that early stopping cut; one that failed has no mean either.
     """
 
@@ -80,6 +81,7 @@ class Answer:
     fit_seconds: float
     test_roc_auc: float
     stopped: int = 0
+    score_seconds: float = 0.0
 
 
 class TimedPipeline(Pipeline):

@@ -13,8 +13,7 @@ from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-Decision = Literal["disease", "no_disease"]
-DECISIONS: tuple[Decision, Decision] = ("no_disease", "disease")
+from heart.decision import Decision
 
 Version = Annotated[str, Field(description="version of the model")]
 RunId = Annotated[str, Field(description="MLflow run that made the model")]
@@ -27,7 +26,13 @@ class Verdict(TypedDict):
         Literal[0, 1], Field(description="1 where the probability reaches the model's threshold")
     ]
     probability: Annotated[float, Field(ge=0, le=1, description="probability of coronary disease")]
-    decision: Annotated[Decision, Field(description="the prediction in words")]
+    decision: Annotated[
+        Decision,
+        Field(
+            description="`low` or `high` where the other class can be excluded at the model's "
+            "stated error rate, else `uncertain`"
+        ),
+    ]
     imputed: Annotated[
         list[str], Field(description="attributes that were missing and filled in by the model")
     ]
@@ -77,6 +82,22 @@ class BatchPrediction(TypedDict):
     predictions: list[PatientVerdict | PatientError]
     model_version: Version
     run_id: RunId
+
+
+class ModelCard(TypedDict):
+    """What is known of the model that is served; `python -m heart.card` makes a page of it."""
+
+    model_version: Version
+    run_id: RunId
+    metadata: Annotated[
+        dict[str, Any], Field(description="recipe, lineage, scores, threshold, calibration")
+    ]
+    evaluation: Annotated[
+        dict[str, Any],
+        Field(
+            description="scores out of fold, by hospital and group, and the verdict of each gate"
+        ),
+    ]
 
 
 class Health(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 from fastapi import FastAPI
@@ -26,7 +27,14 @@ from heart.errors import (
     UnknownAttributeError,
 )
 from serve_app import errors, exposition, schemas
-from serve_app.answers import BatchPrediction, Health, Prediction, Readiness, render
+from serve_app.answers import (
+    BatchPrediction,
+    Health,
+    ModelCard,
+    Prediction,
+    Readiness,
+    render,
+)
 from serve_app.bodies import read_object
 from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
 from serve_app.metrics import Metrics
@@ -75,13 +83,24 @@ class Routes:
         }
         return render(answer)
 
+    async def model(self, request: Request) -> Response:
+        """The card of the model that is served: lineage, scores, gates."""
+        bundle = self._model.require()
+        answer: ModelCard = {
+            "model_version": bundle.version,
+            "run_id": bundle.metadata.lineage.run_id,
+            "metadata": bundle.metadata.model_dump(mode="json"),
+            "evaluation": json.loads(bundle.evaluation),
+        }
+        return render(answer)
+
     async def predict(self, request: Request) -> Response:
         """The probability of coronary disease of one patient."""
         bundle = self._model.require()
         coding = read_coding(request)
         patient = parse_patient(await read_object(request, limit=PATIENT_BYTES), coding)
         (verdict,) = judge(bundle, [patient])
-        self._metrics.count_predictions([verdict["decision"]])
+        self._metrics.count_predictions([verdict["prediction"]])
         answer: Prediction = {
             **verdict,
             "model_version": bundle.version,
@@ -100,7 +119,7 @@ class Routes:
         coding = read_coding(request)
         patients = read_batch(await read_object(request, limit=BATCH_BYTES))
         predictions = judge_batch(bundle, patients, coding, request_id=request.state.request_id)
-        self._metrics.count_predictions([p["decision"] for p in predictions if "error" not in p])
+        self._metrics.count_predictions([p["prediction"] for p in predictions if "error" not in p])
         answer: BatchPrediction = {
             "predictions": predictions,
             "model_version": bundle.version,
@@ -175,6 +194,12 @@ def add_probes(app: FastAPI, routes: Routes) -> None:
         routes.ready,
         tags=["operation"],
         responses={200: {"model": Readiness}, **schemas.errors(NoModelError)},
+    )
+    app.add_api_route(
+        "/model",
+        routes.model,
+        tags=["operation"],
+        responses={200: {"model": ModelCard}, **schemas.errors(NoModelError)},
     )
     app.add_api_route(
         "/metrics",

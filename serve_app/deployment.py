@@ -29,7 +29,7 @@ class Heart:
         log = open_log(settings.log_level)
         self._poll_s = settings.champion_poll_s
         self._metrics = Metrics()
-        self._model = Model(settings.bundles, log)
+        self._model = Model(settings.bundles, log, recalibration=settings.recalibration)
         self._model.look()
         self._app = create_app(self._model, self._metrics, log, lifespan=self._live)
         self._work: asyncio.Task[None] | None = None

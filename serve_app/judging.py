@@ -9,7 +9,7 @@ from typing import Any
 from heart.attributes import NAMES, Coding, parse_patient, parse_table
 from heart.bundle import Bundle
 from heart.errors import HeartError, InvalidValueError, MalformedBodyError
-from serve_app.answers import DECISIONS, PatientError, PatientVerdict, Verdict
+from serve_app.answers import PatientError, PatientVerdict, Verdict
 from serve_app.errors import describe
 
 BATCH_LIMIT = 1000
@@ -62,7 +62,7 @@ def _verdict(bundle: Bundle, patient: Sequence[float], probability: float) -> Ve
     return {
         "prediction": 1 if diseased else 0,
         "probability": probability,
-        "decision": DECISIONS[diseased],
+        "decision": bundle.metadata.bounds.decide(probability),
         "imputed": [n for n, value in zip(NAMES, patient, strict=True) if math.isnan(value)],
         "warnings": bundle.warnings(patient),
     }

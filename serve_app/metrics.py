@@ -8,7 +8,6 @@ from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from serve_app.answers import Decision
 from serve_app.model import Model
 
 # From the 50 us of a bare prediction to the 10 s after which a client has gone.
@@ -18,6 +17,7 @@ LATENCY_BUCKETS_S = [
 ]
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 OTHER_METHOD = "other"
+OUTCOMES = ("no_disease", "disease")
 
 
 def labels(*names: str) -> Any:
@@ -62,10 +62,10 @@ class Metrics:
         if status >= 400:
             self._errors.inc(1, tags)
 
-    def count_predictions(self, decisions: Sequence[Decision]) -> None:
-        """Patients judged."""
-        for decision, number in collections.Counter(decisions).items():
-            self._predictions.inc(number, {"outcome": decision})
+    def count_predictions(self, predictions: Sequence[int]) -> None:
+        """Patients judged, each 0 or 1."""
+        for prediction, number in collections.Counter(predictions).items():
+            self._predictions.inc(number, {"outcome": OUTCOMES[prediction]})
 
     def report(self, model: Model) -> None:
         """Set the gauges. Ray forgets one that is not set again within two of its intervals."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from heart.bundle import Bundle, load_champion
 from heart.errors import BundleError, NoModelError
+from heart.hospital import load_recalibration
 
 HOW_TO = "run `python -m tune.search` to make one; the service takes it up by itself"
 
@@ -15,9 +16,11 @@ HOW_TO = "run `python -m tune.search` to make one; the service takes it up by it
 class Model:
     """Holds the champion once there is one. It is never swapped for another by itself."""
 
-    def __init__(self, bundles: Path, log: logging.Logger) -> None:
+    def __init__(
+        self, bundles: Path, log: logging.Logger, *, recalibration: Path | None = None
+    ) -> None:
         self.bundle: Bundle | None = None
-        self._bundles = bundles
+        self._bundles, self._recalibration = bundles, recalibration
         self._log = log
         self._told: str | None = None
 
@@ -40,7 +43,7 @@ class Model:
     def look(self) -> None:
         """Load the champion if there is one; a damaged one is reported and waited out."""
         try:
-            self.bundle = load_champion(self._bundles)
+            self.bundle = self._load()
         except BundleError as error:
             self._tell(f"the champion cannot be loaded, waiting for another: {error.message}")
             return
@@ -57,6 +60,14 @@ class Model:
         while self.bundle is None:
             await asyncio.sleep(poll_s)
             await asyncio.to_thread(self.look)
+
+    def _load(self) -> Bundle | None:
+        """The champion, with the hospital's own calibration where one is named."""
+        bundle = load_champion(self._bundles)
+        if bundle is not None and self._recalibration is not None:
+            own = load_recalibration(self._recalibration, bundle)
+            bundle.recalibrate(own.calibration, name=own.name)
+        return bundle
 
     def _tell(self, message: str) -> None:
         """Log once per distinct message: the look is repeated every second."""

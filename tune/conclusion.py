@@ -5,20 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from heart import lineage
 from heart.bundle import Lineage, save_bundle
-from heart.errors import TrackingError
+from heart.errors import PromotionError, TrackingError
 from heart.files import write_json, write_whole
+from heart.gates import Evaluation
 from heart.registry import Registry
 from tune import report, winner
 from tune.leaderboard import Entry, as_csv, rank
+from tune.promotion import SERVED_COHORT, Decision, decide, evaluate
 from tune.result import Result, make_result, metrics
 from tune.runner import Ending
 from tune.searches import RESULT_FILE, Search
 from tune.tracking import Tracker
-from tune.winner import Decision, Winner
+from tune.winner import Winner
 
 CLOSE_S: Final = 1.5
 
@@ -43,7 +47,7 @@ def conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None:
         _tell_interrupted(search, board)
         close(tracker, "KILLED", "interrupted")
         return None
-    won = winner.choose(search.plan, board)
+    won = winner.choose(search.plan, board, search.settings)
     unwritten = tracker.drain()
     result = make_result(
         search.plan,
@@ -70,7 +74,7 @@ def close(tracker: Tracker, status: str, message: str) -> None:
 
 def _finish(search: Search, tracker: Tracker, result: Result, board: Sequence[Entry]) -> Result:
     """Write the report and close the parent run; ``result.json`` comes last."""
-    figures = report.draw(search.plan, board)
+    figures = report.draw(search.plan, board, threshold=search.settings.threshold)
     for name, svg in (figures.families | figures.parameters).items():
         write_whole(search.folder / f"{name}.svg", svg.encode())
     write_whole(search.folder / "report.html", report.html(result, board, figures).encode())
@@ -91,15 +95,42 @@ def _register(search: Search, tracker: Tracker, won: Winner) -> Decision:
         return Decision(None, False, f"not registered: {by}")
     try:
         registry = Registry(tracker.client(), search.settings)
+        before = registry.champion()
+        evaluation = evaluate(plan, won, before, search.settings)
         folder = search.folder / "bundle"
-        save_bundle(folder, won.graph, winner.metadata(plan, won, _lineage(search, tracker)))
+        _save(search, tracker, won, won.graph, evaluation, folder)
         version = registry.register(tracker.run_id, folder)
-        decision = winner.decide(plan, won, search.records, registry.champion(), version)
+        decision = decide(plan, evaluation, version)
         if decision.champion:
-            registry.promote(version, reason=decision.reason)
+            registry.promote(
+                version, reason=decision.reason, over=before.version if before else None
+            )
+        elif plan.cohort == SERVED_COHORT:
+            registry.challenge(version)
     except TrackingError as error:
         return Decision(None, False, f"not registered: {error.message}", postponed=True)
+    except PromotionError as error:
+        return replace(decision, champion=False, reason=error.message)
     return decision
+
+
+def _save(
+    search: Search,
+    tracker: Tracker,
+    won: Winner,
+    graph: bytes,
+    evaluation: Evaluation,
+    folder: Path,
+) -> None:
+    content = evaluation.model_dump_json(indent=2).encode()
+    metadata = winner.metadata(
+        search.plan,
+        won,
+        _lineage(search, tracker),
+        threshold=search.settings.threshold,
+        evaluation=content,
+    )
+    save_bundle(folder, graph, metadata, evaluation=content)
 
 
 def _tell_interrupted(search: Search, board: Sequence[Entry]) -> None:

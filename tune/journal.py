@@ -31,6 +31,7 @@ class FoldRecord(BaseModel):
 
     scores: dict[str, float]
     fit_seconds: float
+    score_seconds: float = 0.0
     started: float
     probabilities: str
 

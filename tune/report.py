@@ -14,7 +14,6 @@ from tune.leaderboard import Entry
 from tune.plan import Plan
 from tune.result import Result
 from tune.spaces import Choice, Integer, LogUniform, Uniform
-from tune.winner import THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Figures:
     parameters: dict[str, str]
 
 
-def draw(plan: Plan, board: Sequence[Entry]) -> Figures:
+def draw(plan: Plan, board: Sequence[Entry], *, threshold: float) -> Figures:
     """The figures of a search: the best of each family out of fold, and the parameters."""
     curves = _out_of_fold(plan, board)
     families = {
@@ -34,7 +33,7 @@ def draw(plan: Plan, board: Sequence[Entry]) -> Figures:
         "calibration": plots.calibration(curves),
     }
     for name, (y, p) in curves.items():
-        families[f"confusion-{name}"] = plots.confusion(y, p, threshold=THRESHOLD, title=name)
+        families[f"confusion-{name}"] = plots.confusion(y, p, threshold=threshold, title=name)
     return Figures(families, _score_by_parameter(plan, board))
 
 

@@ -13,11 +13,13 @@ from rich.table import Table
 
 from heart import lineage
 from heart.evaluation import Interval
+from heart.gates import Gate
 from tune.leaderboard import RULES, Entry
 from tune.plan import Plan
 
 if TYPE_CHECKING:
-    from tune.winner import Decision, Winner
+    from tune.promotion import Decision
+    from tune.winner import Winner
 
 
 class WinnerResult(BaseModel):
@@ -73,6 +75,7 @@ class Result(BaseModel):
     model_version: str | None
     champion: bool
     reason: str
+    gates: tuple[Gate, ...]
 
 
 def make_result(
@@ -122,6 +125,7 @@ def make_result(
         model_version=decision.version,
         champion=decision.champion,
         reason=decision.reason,
+        gates=decision.gates,
     )
 
 
@@ -142,6 +146,8 @@ def print_summary(result: Result, folder: Path) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(f"winner: {result.winner.family} {result.winner.params}")
     console.print(table)
+    if result.gates:
+        console.print(gate_table(result.gates))
     console.print(f"{kept}, {standing}: {result.reason}")
     console.print(f"report: {folder / 'report.html'}")
     if not result.tracked:
@@ -149,6 +155,14 @@ def print_summary(result: Result, folder: Path) -> None:
             f"MLflow did not answer: {result.trials.unwritten} trials are in the journal alone; "
             f"`python -m tune.search --resume {result.run}` writes them"
         )
+
+
+def gate_table(gates: Sequence[Gate]) -> Table:
+    """The gates as a table: the rule, what was found, the verdict."""
+    table = Table("gate", "rule", "found", "verdict", box=None)
+    for gate in gates:
+        table.add_row(gate.name, gate.rule, gate.found, "passed" if gate.passed else "FAILED")
+    return table
 
 
 def _winner(plan: Plan, won: Winner) -> WinnerResult:

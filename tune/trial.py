@@ -59,12 +59,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class FoldScore:
-    """What one fold gave: its scores, the seconds of fitting, the rows' probabilities."""
+    """What one fold gave: its scores, the seconds of fitting and of scoring, the probabilities."""
 
     scores: dict[str, float]
     fit_seconds: float
     probabilities: npt.NDArray[np.float64]
     started: float
+    score_seconds: float = 0.0
 
 
 @dataclass
@@ -107,8 +108,10 @@ class Preparer:
         p = np.asarray(model.predict_proba(prepared.X_score), dtype=np.float64)[:, 1]
         if not np.isfinite(p).all():
             raise ValueError("a predicted probability is not finite")
-        found = scores(prepared.y_score, p)
-        return FoldScore({name: found[name] for name in METRICS}, fit_seconds, p, started)
+        every = scores(prepared.y_score, p)
+        found = {name: every[name] for name in METRICS}
+        score_seconds = time.perf_counter() - clock - fit_seconds
+        return FoldScore(found, fit_seconds, p, started, score_seconds)
 
 
 def make_folds(
@@ -198,6 +201,7 @@ class CandidateTrial(Trainable):
                 {
                     "scores": fold.scores,
                     "fit_seconds": fold.fit_seconds,
+                    "score_seconds": fold.score_seconds,
                     "started": fold.started,
                     "probabilities": encode(fold.probabilities),
                 }

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from heart import pipelines
+from heart.assessment import defined
 from heart.attributes import NUMERIC
-from heart.bundle import Bundle, Lineage, Metadata, Range, Recipe
-from heart.comparison import paired_difference, score_interval
+from heart.bundle import Lineage, Metadata, Range, Recipe
+from heart.calibration import Calibration
+from heart.comparison import score_interval
 from heart.conversion import PARITY_BOUND, parity, probabilities, to_onnx
 from heart.errors import BundleError, UsageError
-from heart.evaluation import Interval, intervals, scores
+from heart.evaluation import Interval, intervals
 from heart.files import sha256
-from tune.candidates import Candidate
-from tune.journal import TrialRecord
+from heart.settings import Settings
 from tune.leaderboard import Entry, preferred
+from tune.out_of_fold import OutOfFold, out_of_fold
 from tune.plan import Plan
 from tune.trial import METRICS
 
-SERVED_COHORT: Final = "all"
-THRESHOLD: Final = 0.5
-DUMMY: Final = Candidate("dummy", {"strategy": "prior"})
+DUMMY: Final = "dummy"
 
 
 @dataclass(frozen=True)
@@ -38,26 +37,17 @@ class Winner:
     pipeline: Pipeline
     graph: bytes | None
     parity: float | None
+    out_of_fold: OutOfFold
     cv: dict[str, Interval]
     test: dict[str, Interval]
     passed_over: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a winner becomes a version, whether that becomes champion, and why."""
-
-    version: str | None
-    champion: bool
-    reason: str
-    postponed: bool = False
 
 
 class _NotServableError(Exception):
     """Why the next candidate in rank has to win."""
 
 
-def choose(plan: Plan, board: Sequence[Entry]) -> Winner:
+def choose(plan: Plan, board: Sequence[Entry], settings: Settings) -> Winner:
     """The first candidate in order of preference whose graph equals its pipeline.
 
     The test rows are looked at by the chosen one alone. Raises `UsageError` where no
@@ -67,7 +57,7 @@ def choose(plan: Plan, board: Sequence[Entry]) -> Winner:
     for entry in preferred(plan, board):
         pipeline = _refit(plan, entry)
         if not plan.space.registers:
-            return _winner(plan, entry, pipeline, None, None, passed_over)
+            return _winner(plan, entry, pipeline, settings, None, None, passed_over)
         try:
             graph, apart = _convert(plan, entry, pipeline)
         except _NotServableError as reason:
@@ -75,14 +65,14 @@ def choose(plan: Plan, board: Sequence[Entry]) -> Winner:
                 f"{entry.record.family} {entry.candidate.id} (rank {entry.rank}): {reason}"
             )
         else:
-            return _winner(plan, entry, pipeline, graph, apart, passed_over)
+            return _winner(plan, entry, pipeline, settings, graph, apart, passed_over)
     reasons = "; ".join(passed_over) or "no candidate finished all its folds"
     raise UsageError(f"the search found no model to serve: {reasons}")
 
 
 def _convert(plan: Plan, entry: Entry, pipeline: Pipeline) -> tuple[bytes, float]:
     """The graph of a candidate and how far it is from its pipeline."""
-    if entry.record.family == DUMMY.family:
+    if entry.record.family == DUMMY:
         raise _NotServableError("the dummy is what a model must beat")
     try:
         graph = to_onnx(pipeline)
@@ -97,7 +87,9 @@ def _convert(plan: Plan, entry: Entry, pipeline: Pipeline) -> tuple[bytes, float
     return graph, apart
 
 
-def metadata(plan: Plan, winner: Winner, lineage: Lineage) -> Metadata:
+def metadata(
+    plan: Plan, winner: Winner, lineage: Lineage, *, threshold: float, evaluation: bytes
+) -> Metadata:
     """What the winner's bundle says of itself."""
     if winner.graph is None or winner.parity is None:
         raise UsageError(f"space {plan.space.name} makes no bundle")
@@ -105,7 +97,9 @@ def metadata(plan: Plan, winner: Winner, lineage: Lineage) -> Metadata:
     return Metadata(
         recipe=recipe(plan, winner.entry),
         lineage=lineage,
-        threshold=THRESHOLD,
+        threshold=threshold,
+        calibration=winner.out_of_fold.calibration,
+        bounds=winner.out_of_fold.bounds,
         training_ranges={
             name: Range(low=float(columns[name].min()), high=float(columns[name].max()))
             for name in NUMERIC
@@ -114,6 +108,7 @@ def metadata(plan: Plan, winner: Winner, lineage: Lineage) -> Metadata:
         test=winner.test,
         parity=winner.parity,
         onnx_sha256=sha256(winner.graph),
+        evaluation_sha256=sha256(evaluation),
     )
 
 
@@ -124,72 +119,6 @@ def recipe(plan: Plan, entry: Entry) -> Recipe:
         params=entry.record.params,
         preprocessing=plan.space.preprocessing,
     )
-
-
-def decide(
-    plan: Plan,
-    winner: Winner,
-    records: Sequence[TrialRecord],
-    champion: Bundle | None,
-    version: str,
-) -> Decision:
-    """Whether the winner replaces the champion: both recipes on the same folds."""
-    becomes, reason = _compare(plan, winner, records, champion)
-    return Decision(version, becomes, reason)
-
-
-def _compare(
-    plan: Plan, winner: Winner, records: Sequence[TrialRecord], champion: Bundle | None
-) -> tuple[bool, str]:
-    if plan.cohort != SERVED_COHORT:
-        return False, f"cohort {plan.cohort}: the served cohort is {SERVED_COHORT}"
-    mean = winner.entry.record.mean
-    dummy = float(np.mean(fold_scores(plan, DUMMY, plan.space.preprocessing)))
-    if mean <= dummy:
-        return False, f"CV ROC-AUC {mean:.4f} does not beat the dummy's {dummy:.4f}"
-    if champion is None:
-        return True, f"first champion: CV ROC-AUC {mean:.4f}, the dummy's {dummy:.4f}"
-    theirs = _champion_scores(plan, records, champion.metadata.recipe)
-    difference = paired_difference(
-        winner.entry.record.fold_scores, theirs, folds=plan.options.folds
-    )
-    return difference.value > 0, (
-        f"CV ROC-AUC {mean:.4f} against {np.mean(theirs):.4f} of champion version "
-        f"{champion.version} on the same folds, difference {difference.value:+.4f} "
-        f"[{difference.low:+.4f}, {difference.high:+.4f}]"
-    )
-
-
-def fold_scores(plan: Plan, candidate: Candidate, preprocessing: str) -> list[float]:
-    """ROC-AUC of a recipe on each fold of the search.
-
-    A champion that served is scored though a fit of it does not converge on these folds,
-    which makes a candidate fail.
-    """
-    checked = next((p for p in pipelines.PREPROCESSINGS if p == preprocessing), None)
-    if checked is None:
-        raise UsageError(f'"{preprocessing}" is no preprocessing', field="preprocessing")
-    data = plan.data
-    model = pipelines.build(
-        candidate.family, candidate.params, seed=data.seed, preprocessing=checked
-    )
-    found: list[float] = []
-    # One thread, as in the workers: the scores are the same, and threads spin.
-    with threadpool_limits(limits=1):
-        for fit, score in data.folds:
-            model.fit(data.X.iloc[fit], data.y[fit])
-            p = probabilities(model, data.X.iloc[score])
-            found.append(scores(data.y[score], p)["roc_auc"])
-    return found
-
-
-def _champion_scores(plan: Plan, records: Sequence[TrialRecord], recipe: Recipe) -> list[float]:
-    candidate = Candidate(recipe.family, recipe.params)
-    if recipe.preprocessing == plan.space.preprocessing:
-        for record in records:
-            if record.candidate.id == candidate.id and record.status == "finished":
-                return record.fold_scores
-    return fold_scores(plan, candidate, recipe.preprocessing)
 
 
 def _refit(plan: Plan, entry: Entry) -> Pipeline:
@@ -207,25 +136,33 @@ def _winner(
     plan: Plan,
     entry: Entry,
     pipeline: Pipeline,
+    settings: Settings,
     graph: bytes | None,
     apart: float | None,
     passed_over: Sequence[str],
 ) -> Winner:
     folds = entry.record.folds
+    found = out_of_fold(plan, entry.record, error_rate=settings.error_rate)
+    if graph is None:
+        # Nothing is served of a published recipe: its own probabilities are what it reports.
+        found = replace(found, calibration=Calibration())
     return Winner(
         entry=entry,
         pipeline=pipeline,
         graph=graph,
         parity=apart,
+        out_of_fold=found,
         cv={
             name: score_interval([f.scores[name] for f in folds], folds=plan.options.folds)
             for name in METRICS
         },
-        test=intervals(
-            plan.test.y,
-            probabilities(pipeline, plan.test.X),
-            threshold=THRESHOLD,
-            seed=plan.options.seed,
+        test=defined(
+            intervals(
+                plan.test.y,
+                found.calibration.apply(probabilities(pipeline, plan.test.X)),
+                threshold=settings.threshold,
+                seed=plan.options.seed,
+            )
         ),
         passed_over=tuple(passed_over),
     )

@@ -10,12 +10,15 @@ from sklearn.pipeline import Pipeline
 from heart import cohorts, pipelines
 from heart.attributes import NUMERIC
 from heart.bundle import Lineage, Metadata, Range, Recipe, save_bundle
+from heart.calibration import Calibration
 from heart.cohorts import Cohort
 from heart.conversion import to_onnx
+from heart.decision import Bounds
 from heart.evaluation import Interval
 from heart.files import sha256
 
 RECIPE = Recipe(family="logistic_regression", params={"C": 0.1}, preprocessing="default")
+EVALUATION = b"{}"
 RUN_ID = "0123456789abcdef0123456789abcdef"
 
 
@@ -57,6 +60,8 @@ def metadata(graph: bytes, train: Cohort) -> Metadata:
             packages={"numpy": "2.0", "onnx": "1.0"},
         ),
         threshold=0.5,
+        calibration=Calibration(),
+        bounds=Bounds(error_rate=0.1, low=0.2, high=0.8),
         training_ranges={
             name: Range(low=train.X[name].min(), high=train.X[name].max()) for name in NUMERIC
         },
@@ -64,6 +69,7 @@ def metadata(graph: bytes, train: Cohort) -> Metadata:
         test={"roc_auc": score},
         parity=1e-7,
         onnx_sha256=sha256(graph),
+        evaluation_sha256=sha256(EVALUATION),
     )
 
 
@@ -71,5 +77,5 @@ def metadata(graph: bytes, train: Cohort) -> Metadata:
 def bundle_folder(tmp_path: Path, graph: bytes, metadata: Metadata) -> Path:
     """A bundle on disk, this test's own."""
     folder = tmp_path / "bundle"
-    save_bundle(folder, graph, metadata)
+    save_bundle(folder, graph, metadata, evaluation=EVALUATION)
     return folder

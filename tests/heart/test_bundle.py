@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from heart.attributes import ATTRIBUTES, NAMES
 from heart.bundle import (
     CHAMPION_FILE,
+    EVALUATION_FILE,
     METADATA_FILE,
     MODEL_FILE,
     PROBABILITY_OUTPUT,
@@ -39,6 +40,7 @@ from heart.conversion import PARITY_BOUND, probabilities, to_onnx
 from heart.errors import BundleError
 from heart.files import sha256
 from heart.pipelines import build
+from tests.heart.conftest import EVALUATION
 from tests.heart.families import PARAMS, SERVABLE
 
 PATIENT = [attribute.example for attribute in ATTRIBUTES]
@@ -71,7 +73,11 @@ def test_what_is_loaded_is_what_was_saved(
 
 
 def test_a_bundle_holds_a_graph_and_json_and_no_pickle(bundle_folder: Path, graph: bytes) -> None:
-    assert {path.name for path in bundle_folder.iterdir()} == {MODEL_FILE, METADATA_FILE}
+    assert {path.name for path in bundle_folder.iterdir()} == {
+        MODEL_FILE,
+        EVALUATION_FILE,
+        METADATA_FILE,
+    }
     assert (bundle_folder / MODEL_FILE).read_bytes() == graph
     json.loads((bundle_folder / METADATA_FILE).read_text())
 
@@ -123,7 +129,8 @@ def test_garbage_for_metadata(bundle_folder: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x00" * 100, b"\xff" * 5000])
 def test_garbage_for_a_graph(tmp_path: Path, metadata: Metadata, content: bytes) -> None:
-    save_bundle(tmp_path, content, metadata.model_copy(update={"onnx_sha256": sha256(content)}))
+    changed = metadata.model_copy(update={"onnx_sha256": sha256(content)})
+    save_bundle(tmp_path, content, changed, evaluation=EVALUATION)
     with pytest.raises(BundleError, match=r"model\.onnx is no ONNX graph") as error:
         load_bundle(tmp_path, version="1")
     assert "\n" not in error.value.message
@@ -178,7 +185,7 @@ def publish(bundles: Path, graph: bytes, metadata: Metadata) -> Path:
     """A champion's files; the folder of its bundle."""
     run_id = metadata.lineage.run_id
     folder = bundles / Champion.folder_name("3", run_id)
-    save_bundle(folder, graph, metadata)
+    save_bundle(folder, graph, metadata, evaluation=EVALUATION)
     checksum = sha256((folder / METADATA_FILE).read_bytes())
     write_champion(bundles, Champion(version="3", run_id=run_id, metadata_sha256=checksum))
     return folder
@@ -197,7 +204,9 @@ def test_a_champion_whose_metadata_changed_is_refused(
     tmp_path: Path, graph: bytes, metadata: Metadata
 ) -> None:
     folder = publish(tmp_path, graph, metadata)
-    save_bundle(folder, graph, metadata.model_copy(update={"threshold": 0.9}))
+    save_bundle(
+        folder, graph, metadata.model_copy(update={"threshold": 0.9}), evaluation=EVALUATION
+    )
     with pytest.raises(BundleError, match=r"metadata\.json is damaged"):
         load_champion(tmp_path)
 

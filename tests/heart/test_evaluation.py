@@ -24,6 +24,7 @@ from heart.evaluation import (
     scores,
 )
 
+UNBOUNDED = {"brier_skill", "calibration_intercept", "calibration_slope"}
 Sample = tuple[Labels, Floats]
 
 
@@ -49,6 +50,10 @@ def by_scikit_learn(y: Labels, p: Floats, threshold: float) -> dict[str, float]:
         "precision": metrics.precision_score(y, called, zero_division=0),
         "recall": metrics.recall_score(y, called),
         "specificity": metrics.recall_score(y, called, pos_label=0),
+        "negative_predictive_value": metrics.precision_score(
+            y, called, pos_label=0, zero_division=0
+        ),
+        "brier_skill": 1 - metrics.brier_score_loss(y, p) / (y.mean() * (1 - y.mean())),
         "f1": metrics.f1_score(y, called, zero_division=0),
     }
 
@@ -65,7 +70,13 @@ def simulated(n: int, seed: int, distance: float = 1.5) -> Sample:
 def test_every_score_is_scikit_learns(sample: Sample, threshold: float) -> None:
     y, p = sample
     expected = by_scikit_learn(y, p, threshold)
-    assert scores(y, p, threshold=threshold) == pytest.approx(expected, abs=1e-12)
+    found = scores(y, p, threshold=threshold)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert set(found) - set(expected) == {
+        "calibration_intercept",
+        "calibration_slope",
+        "expected_calibration_error",
+    }
 
 
 @given(sample=samples(), data=st.data())
@@ -107,7 +118,10 @@ def test_a_certain_mistake_has_a_finite_log_loss() -> None:
 def test_bounds_are_in_order_and_are_scores(sample: Sample, seed: int) -> None:
     y, p = sample
     for name, found in intervals(y, p, seed=seed, resamples=200).items():
-        assert 0 <= found.low <= found.high <= (math.inf if name == "log_loss" else 1)
+        if name in UNBOUNDED:
+            assert math.isnan(found.low) or found.low <= found.high
+        else:
+            assert 0 <= found.low <= found.high <= (math.inf if name == "log_loss" else 1)
 
 
 def test_intervals_hold_the_values_that_scores_gives() -> None:
@@ -139,7 +153,11 @@ def test_bounds_are_those_of_a_bootstrap_row_by_row() -> None:
             draws[name].append(value)
         within = np.concatenate([rng.choice(group, len(group)) for group in groups])
         draws["roc_auc"][-1] = scores(y[within], p[within])["roc_auc"]
+    # The groups of the calibration error are those of the rows, here of each resample.
+    del draws["expected_calibration_error"]
     for name, found in intervals(y, p).items():
+        if name not in draws:
+            continue
         low, high = np.quantile(draws[name], [0.025, 0.975])
         # The quantiles of 1,000 draws vary by some hundredths of the width.
         assert found.low == pytest.approx(low, abs=(high - low) / 8)
@@ -164,16 +182,33 @@ def test_about_95_of_100_intervals_hold_the_truth() -> None:
 
 @pytest.mark.parametrize(
     ("label", "undefined"),
-    [(1, {"roc_auc", "specificity"}), (0, {"roc_auc", "average_precision", "recall"})],
+    [(1, {"specificity"}), (0, {"average_precision", "recall"})],
 )
 def test_rows_of_one_class_leave_scores_undefined(label: int, undefined: set[str]) -> None:
     y, p = np.full(20, label), np.linspace(0.1, 0.9, 20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = intervals(y, p)
+    undefined |= {"roc_auc"} | UNBOUNDED
     assert {name for name, i in found.items() if math.isnan(i.value)} == undefined
     assert {name for name, i in found.items() if math.isnan(i.low)} == undefined
     assert found["brier_score"].value == pytest.approx(np.mean((p - y) ** 2))
+
+
+def test_calibration_error_is_the_distance_of_tenths() -> None:
+    p = np.repeat(np.arange(0.05, 1, 0.1), 10)
+    y = np.concatenate([np.r_[np.ones(k), np.zeros(10 - k)] for k in range(10)]).astype(np.int64)
+    # Every tenth is 0.05 below what was predicted.
+    assert scores(y, p)["expected_calibration_error"] == pytest.approx(0.05)
+
+
+def test_probabilities_that_are_right_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.05, 0.95, 4000)
+    found = intervals((rng.random(4000) < p).astype(np.int64), p, resamples=200)
+    for name, ideal in (("calibration_slope", 1.0), ("calibration_intercept", 0.0)):
+        assert found[name].low < ideal < found[name].high
+    assert found["expected_calibration_error"].value < 0.03
 
 
 def test_an_interval_reads_as_a_report_prints_it() -> None:

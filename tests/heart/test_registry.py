@@ -17,8 +17,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from heart import promotions
 from heart.bundle import (
     CHAMPION_FILE,
+    EVALUATION_FILE,
     METADATA_FILE,
     MODEL_FILE,
     Champion,
@@ -27,11 +29,19 @@ from heart.bundle import (
     read_champion,
     save_bundle,
 )
-from heart.errors import BundleError, HeartError, RegistryError, StorageError, TrackingError
+from heart.errors import (
+    BundleError,
+    HeartError,
+    PromotionError,
+    RegistryError,
+    StorageError,
+    TrackingError,
+)
 from heart.files import locked
-from heart.registry import CHAMPION, PREVIOUS, REASON_TAG, Registry
+from heart.registry import CHALLENGER, CHAMPION, PREVIOUS, REASON_TAG, Aliases, Registry
 from heart.settings import Settings
 from heart.store import connect, experiment_id, tracking_errors
+from tests.heart.conftest import EVALUATION
 from tune.result import Result
 
 LONGEST_WAIT_S = 10.0
@@ -81,7 +91,7 @@ class Store:
         lineage = self.metadata.lineage.model_copy(update={"run_id": run_id})
         metadata = self.metadata.model_copy(update={"lineage": lineage, "threshold": threshold})
         folder = self.settings.home / "search" / run_id
-        save_bundle(folder, self.graph, metadata)
+        save_bundle(folder, self.graph, metadata, evaluation=EVALUATION)
         return self.registry.register(run_id, folder)
 
     def alias(self, name: str) -> str:
@@ -175,7 +185,11 @@ def test_deleted_bundles_are_fetched_again(store: Store) -> None:
     store.registry.promote(version, reason="first")
     shutil.rmtree(store.settings.bundles)
     assert store.registry.load(version).metadata.threshold == 0.3
-    assert {path.name for path in store.folder(version).iterdir()} == {MODEL_FILE, METADATA_FILE}
+    assert {path.name for path in store.folder(version).iterdir()} == {
+        MODEL_FILE,
+        EVALUATION_FILE,
+        METADATA_FILE,
+    }
     store.registry.promote(version, reason="again")
     assert served(store) == version
 
@@ -227,7 +241,7 @@ def test_a_version_whose_files_are_gone_is_an_error_of_the_store(store: Store) -
 
 def test_a_damaged_folder_is_not_registered(store: Store) -> None:
     folder = store.settings.home / "search" / "run"
-    save_bundle(folder, b"other", store.metadata)
+    save_bundle(folder, b"other", store.metadata, evaluation=EVALUATION)
     with pytest.raises(BundleError, match="damaged"):
         store.registry.register("0" * 32, folder)
     assert store.client.search_registered_models() == []
@@ -364,6 +378,100 @@ def test_a_pointer_that_cannot_be_written_is_told(store: Store) -> None:
     (store.settings.bundles / CHAMPION_FILE).mkdir(parents=True)
     with pytest.raises(StorageError, match=f"{CHAMPION_FILE} cannot be written: Is a directory"):
         store.registry.promote(version, reason="first")
+    assert store.registry.aliases() == Aliases(champion=None, previous=None)
+
+
+def test_a_step_that_fails_moves_everything_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = store.register(), store.register(), store.register()
+    store.registry.promote(first, reason="first")
+    store.registry.promote(second, reason="second")
+    log = store.settings.promotions.read_bytes()
+    monkeypatch.setattr(promotions, "append", _refuse)
+    with pytest.raises(StorageError, match="no space"):
+        store.registry.promote(third, reason="better")
+    assert store.registry.aliases() == Aliases(champion=second, previous=first)
+    assert served(store) == second
+    assert store.settings.promotions.read_bytes() == log
+
+
+def _refuse(*_: object) -> None:
+    raise StorageError("no space left on device")
+
+
+def test_who_was_judged_against_another_champion_is_told(store: Store) -> None:
+    first, second, third = (store.register() for _ in range(3))
+    store.registry.promote(first, reason="first", over=None)
+    store.registry.promote(second, reason="better than the first", over=first)
+    with pytest.raises(PromotionError, match="judged against champion 1, but 2 is champion now"):
+        store.registry.promote(third, reason="better than the first", over=first)
+    with pytest.raises(PromotionError, match="judged against champion none, but 2"):
+        store.registry.promote(third, reason="there was none", over=None)
+    assert store.registry.aliases() == Aliases(champion=second, previous=first)
+
+
+def test_of_two_that_promote_over_the_same_champion_one_is_told(store: Store) -> None:
+    first, *rivals = (store.register() for _ in range(5))
+    store.registry.promote(first, reason="first")
+    outcomes: list[str] = []
+
+    def promote(version: str) -> None:
+        try:
+            store.registry.promote(version, reason="better", over=first)
+            outcomes.append("promoted")
+        except PromotionError:
+            outcomes.append("told")
+
+    threads = [threading.Thread(target=promote, args=[version]) for version in rivals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["promoted", "told", "told", "told"]
+    assert served(store) == store.alias(CHAMPION) in rivals
+
+
+def test_a_rollback_changes_places(store: Store) -> None:
+    first, second = store.register(), store.register()
+    store.registry.promote(first, reason="first")
+    store.registry.promote(second, reason="better")
+    assert store.registry.rollback(reason="it was not") == first
+    assert store.registry.aliases() == Aliases(champion=first, previous=second)
+    assert served(store) == first
+
+
+def test_there_may_be_nothing_to_go_back_to(store: Store) -> None:
+    with pytest.raises(PromotionError, match="no previous champion"):
+        store.registry.rollback(reason="because")
+    store.registry.promote(store.register(), reason="first")
+    with pytest.raises(PromotionError, match="no previous champion"):
+        store.registry.rollback(reason="because")
+
+
+def test_every_change_of_champion_is_in_the_log(store: Store) -> None:
+    first, second = store.register(), store.register()
+    store.registry.promote(first, reason="first")
+    store.registry.promote(second, reason="though", forced=True)
+    store.registry.rollback(reason="it was not")
+    told = [
+        (p.action, p.version, p.before, p.reason, p.forced)
+        for p in promotions.read(store.settings.promotions)
+    ]
+    assert told == [
+        ("promote", first, None, "first", False),
+        ("promote", second, first, "though", True),
+        ("rollback", first, second, "it was not", False),
+    ]
+
+
+def test_a_challenger_that_is_promoted_challenges_no_more(store: Store) -> None:
+    version = store.register()
+    store.registry.challenge(version)
+    assert store.registry.resolve(CHALLENGER) == version
+    store.registry.promote(version, reason="first")
+    with pytest.raises(RegistryError, match="no version is challenger"):
+        store.registry.resolve(CHALLENGER)
 
 
 @pytest.mark.parametrize(

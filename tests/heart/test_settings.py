@@ -21,6 +21,15 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "uci_url": ("http://mirror", "http://mirror"),
     "download_timeout_s": ("2.5", 2.5),
     "champion_poll_s": ("0.2", 0.2),
+    "recalibration": ("/data/hungary.json", Path("/data/hungary.json")),
+    "threshold": ("0.3", 0.3),
+    "error_rate": ("0.05", 0.05),
+    "gate_roc_auc_floor": ("0.75", 0.75),
+    "gate_roc_auc_ceiling": ("0.96", 0.96),
+    "gate_group_roc_auc_floor": ("0.6", 0.6),
+    "gate_calibration_slope": ("1.5", 1.5),
+    "gate_calibration_intercept": ("0.3", 0.3),
+    "gate_margin": ("0.02", 0.02),
     "num_replicas": ("4", 4),
     "log_level": ("DEBUG", "DEBUG"),
 }
@@ -30,6 +39,10 @@ WRONG = [
     ("download_timeout_s", "inf"),
     ("champion_poll_s", "-1"),
     ("champion_poll_s", "nan"),
+    ("threshold", "1"),
+    ("error_rate", "0"),
+    ("gate_roc_auc_floor", "0.4"),
+    ("gate_calibration_slope", "1"),
     ("num_replicas", "0"),
     ("num_replicas", "1.5"),
     ("num_replicas", ""),
@@ -125,7 +138,7 @@ def test_the_readme_lists_the_settings_as_they_are() -> None:
     assert listed == [
         (
             f"`{PREFIX}{name.upper()}`",
-            f"`{field.default}`" if str(field.default) else "",
+            "" if field.default in ("", None) else f"`{field.default}`",
             field.description,
         )
         for name, field in Settings.model_fields.items()

@@ -14,6 +14,7 @@ from serve_app.schemas import example
 STATUSES = {
     ("/health", "get"): {"200", "500"},
     ("/ready", "get"): {"200", "500", "503"},
+    ("/model", "get"): {"200", "500", "503"},
     ("/metrics", "get"): {"200", "500"},
     ("/predict", "post"): {"200", "400", "413", "415", "422", "500", "503"},
     ("/predict/batch", "post"): {"200", "400", "413", "415", "422", "500", "503"},
@@ -99,6 +100,7 @@ def test_answers_are_as_described(
         ("/predict/batch", "post", client.post("/predict/batch", json=batch)),
         ("/health", "get", client.get("/health")),
         ("/ready", "get", client.get("/ready")),
+        ("/model", "get", client.get("/model")),
     ]
     for path, method, answer in asked:
         schema = answer_schema(document, path, method, answer.status_code)

@@ -59,12 +59,13 @@ def scored(
     *,
     status: Status = "finished",
     message: str | None = None,
-    rows: int = 6,
+    plan: Plan | None = None,
 ) -> TrialRecord:
-    """A trial with these areas under the ROC curve, one a fold."""
+    """A trial with these areas under the ROC curve, one a fold, of a plan's rows or of six."""
+    sizes = [len(rows) for _, rows in plan.data.folds] if plan else [6] * len(scores)
     folds = [
-        FoldScore(dict.fromkeys(METRICS, 0.5) | {"roc_auc": s}, 0.25, np.linspace(0, 1, rows), 10.0)
-        for s in scores
+        FoldScore(dict.fromkeys(METRICS, 0.5) | {"roc_auc": s}, 0.25, np.linspace(0, 1, n), 10.0)
+        for s, n in zip(scores, sizes, strict=False)
     ]
     return ended(candidate, folds, status=status, message=message)
 
