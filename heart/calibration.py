@@ -101,6 +101,8 @@ def logistic_shift(y: Labels, x: Floats, weights: Floats) -> Floats:
         for _ in range(STEPS):
             p = expit(shift[:, None] + x)
             move = (weights * (y - p)).sum(axis=1) / (weights * p * (1 - p)).sum(axis=1)
+            # A whole Newton step overshoots where all probabilities are near 0 or 1.
+            move = np.clip(move, -1, 1)
             shift = shift + move
             if np.nanmax(np.abs(move), initial=0.0) < TOLERANCE:
                 break

@@ -68,6 +68,12 @@ def test_the_shift_makes_the_mean_right() -> None:
     assert expit(shift + logit(p)).mean() == pytest.approx(y.mean(), abs=1e-9)
 
 
+def test_the_shift_is_found_among_probabilities_that_are_too_sure() -> None:
+    y, p = sample(500, slope=0.1, shift=2.0)
+    shift = logistic_shift(y, logit(p), np.ones((1, 500)))[0]
+    assert expit(shift + logit(p)).mean() == pytest.approx(y.mean(), abs=1e-9)
+
+
 @pytest.mark.parametrize("p", [np.full(20, 0.4), np.r_[np.full(10, 0.2), np.full(10, 0.8)]])
 def test_where_no_line_exists_it_is_nan(p: Floats) -> None:
     y = np.r_[np.zeros(10), np.ones(10)].astype(np.int64)
