@@ -10,13 +10,15 @@ from html.parser import HTMLParser
 import pytest
 from records import fitted, one_core, plan_of, scored
 
+from heart.settings import Settings
 from tune.candidates import Candidate
 from tune.journal import TrialRecord
 from tune.leaderboard import Entry, rank
 from tune.plan import Plan
+from tune.promotion import Decision
 from tune.report import Figures, draw, html
 from tune.result import Result, make_result
-from tune.winner import Decision, choose
+from tune.winner import choose
 
 REFERS = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"}
 HOSTILE = '<script>alert("1")</script> & more'
@@ -92,7 +94,7 @@ def board(plan: Plan, records: list[TrialRecord]) -> list[Entry]:
 
 @pytest.fixture(scope="module")
 def figures(plan: Plan, board: list[Entry]) -> Figures:
-    return draw(plan, board)
+    return draw(plan, board, threshold=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def result(plan: Plan, board: list[Entry]) -> Result:
     return make_result(
         plan,
         board,
-        choose(plan, board),
+        choose(plan, board, Settings()),
         Decision("3", False, f"not better: {HOSTILE}"),
         run="a-search",
         run_id="0123",
@@ -171,7 +173,7 @@ def test_figures_of_each_family_that_finished_and_of_what_was_varied(figures: Fi
 def test_figures_are_the_same_for_the_same_search(
     plan: Plan, records: list[TrialRecord], figures: Figures
 ) -> None:
-    assert draw(plan, rank(plan, records[::-1])) == figures
+    assert draw(plan, rank(plan, records[::-1]), threshold=0.5) == figures
 
 
 def test_each_figure_is_one_svg(figures: Figures) -> None:
@@ -203,7 +205,7 @@ def test_what_mlflow_lacks_is_not_called_tracked(
     result = make_result(
         plan,
         board,
-        choose(plan, board),
+        choose(plan, board, Settings()),
         Decision(None, False, "why", postponed=postponed),
         run="a-search",
         run_id=run_id,
