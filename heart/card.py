@@ -20,9 +20,7 @@ from heart.card_figures import inline
 from heart.card_tables import BAD
 from heart.errors import run_main
 from heart.files import write_whole
-from heart.registry import ALIASES, CHAMPION, Registry
 from heart.settings import Settings, keep_private
-from heart.store import connect
 
 ESCAPES: Final = str.maketrans(
     {"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;", "&": "&amp;"}
@@ -73,6 +71,10 @@ def _render(name: str, card: Card) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the card of a version; the exit code."""
+    # Imported here because who renders a card of a bundle at hand needs no MLflow.
+    from heart.registry import ALIASES, CHAMPION, Registry
+    from heart.store import connect
+
     parser = argparse.ArgumentParser(
         prog="python -m heart.card", description="Write the card of a version of the model."
     )
