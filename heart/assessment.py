@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from heart.attributes import BY_NAME
-from heart.calibration import Calibration, Floats, Labels, Method
+from heart.calibration import Floats, Labels, Method
 from heart.cohorts import Cohort
 from heart.decision import Bounds, Coverage, NetBenefit, coverage, net_benefit
 from heart.evaluation import BINS, Interval, intervals
@@ -92,21 +92,18 @@ def assess(
     test: Predicted,
     *,
     fit: Fit,
-    calibration: Calibration,
     bounds: Bounds,
     briers: Mapping[Method, float],
     threshold: float,
     seed: int,
 ) -> Assessment:
-    """Measure a version; ``fit`` trains its recipe on other rows, before calibration."""
+    """Measure a version; ``fit`` trains its recipe on other rows, without calibration."""
     patients, p = out_of_fold.patients, out_of_fold.p
     return Assessment(
         out_of_fold=defined(intervals(patients.y, p, threshold=threshold, seed=seed)),
         test=defined(intervals(test.patients.y, test.p, threshold=threshold, seed=seed)),
         groups=tuple(groups(out_of_fold, threshold=threshold, seed=seed)),
-        hospitals=leave_one_out(
-            patients, fit=fit, calibration=calibration, threshold=threshold, seed=seed
-        ),
+        hospitals=leave_one_out(patients, fit=fit, threshold=threshold, seed=seed),
         net_benefit=tuple(net_benefit(patients.y, p)),
         coverage=_coverages(bounds, out_of_fold, test),
         bins=tuple(_bins(patients.y, p)),
@@ -126,9 +123,12 @@ def groups(predicted: Predicted, *, threshold: float, seed: int) -> Iterator[Gro
 
 
 def leave_one_out(
-    patients: Cohort, *, fit: Fit, calibration: Calibration, threshold: float, seed: int
+    patients: Cohort, *, fit: Fit, threshold: float, seed: int
 ) -> tuple[Hospital, ...]:
-    """Each hospital predicted by a model of the others; none where there is one hospital."""
+    """Each hospital predicted by a model of the others; none where there is one hospital.
+
+    Without the version's calibration, which the hospital's own patients had a part in.
+    """
     sites = list(dict.fromkeys(patients.sites.tolist()))
     if len(sites) < 2:
         return ()
@@ -137,7 +137,7 @@ def leave_one_out(
         inside = patients.sites == site
         predict = fit(patients.take(~inside))
         held_out = patients.take(inside)
-        p = calibration.apply(predict(held_out.X))
+        p = predict(held_out.X)
         found.append(hospital(site, held_out.y, p, threshold=threshold, seed=seed))
     return tuple(found)
 

@@ -169,7 +169,7 @@ def _hospitals(card: Card) -> Section:
         "A hospital left out",
         (
             "The same recipe, fitted to the other hospitals' training rows and scored on this "
-            "one's. The recipe and the calibration map were chosen with all hospitals.",
+            "one's, without the version's calibration. The recipe was chosen with all hospitals.",
             *_few(card),
         ),
         tables=(card_tables.hospitals(card),),

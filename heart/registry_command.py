@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import numpy as np
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -95,7 +96,7 @@ def _show(registry: Registry, options: argparse.Namespace) -> int:
 def _promote(registry: Registry, options: argparse.Namespace) -> int:
     version = registry.resolve(options.version)
     before = registry.aliases().champion
-    evaluation = Evaluation.model_validate_json(registry.load(version).evaluation)
+    evaluation = _evaluation(registry.load(version))
     if not evaluation.passed and not options.force:
         raise PromotionError(
             f"version {version} did not pass {failures(evaluation.gates)}; --force promotes it "
@@ -106,6 +107,13 @@ def _promote(registry: Registry, options: argparse.Namespace) -> int:
     registry.promote(version, reason=options.why, over=before, forced=forced)
     print(f"version {version} is champion{', by force' if forced else ''}")
     return 0
+
+
+def _evaluation(bundle: Bundle) -> Evaluation:
+    try:
+        return Evaluation.model_validate_json(bundle.evaluation)
+    except ValidationError as error:
+        raise BundleError(f"version {bundle.version} has no evaluation that can be read") from error
 
 
 def _rollback(registry: Registry, options: argparse.Namespace) -> int:

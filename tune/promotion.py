@@ -121,7 +121,6 @@ def _assess(plan: Plan, won: Winner, settings: Settings) -> Assessment:
         Predicted(plan.train, won.out_of_fold.p),
         Predicted(plan.test, calibration.apply(probabilities(won.pipeline, plan.test.X))),
         fit=fit,
-        calibration=calibration,
         bounds=won.out_of_fold.bounds,
         briers=won.out_of_fold.briers,
         threshold=settings.threshold,

@@ -150,7 +150,11 @@ def _tune(fitting: Fitting, known: Sequence[TrialRecord], line: Any) -> None:
 def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: str) -> Tuner:
     plan = fitting.plan
     trainable = ray_tune.with_parameters(
-        CandidateTrial, data=plan.data, line=line, workers=fitting.workers
+        CandidateTrial,
+        data=plan.data,
+        line=line,
+        workers=fitting.workers,
+        stoppable=plan.scheduler != "none",
     )
     return Tuner(
         trainable,

@@ -146,9 +146,15 @@ def decode(text: str) -> npt.NDArray[np.float64]:
 
 
 class CandidateTrial(Trainable):
-    """One candidate, one fold a step; the worker outlives it and takes the next."""
+    """One candidate; the worker outlives it and takes the next.
 
-    def setup(self, config: Mapping[str, Any], data: Folds, line: Any, workers: int) -> None:
+    A step is one fold where a scheduler may end the candidate after it, else all of them:
+    each step is a message to Tune and back, which costs as much as a small fit.
+    """
+
+    def setup(
+        self, config: Mapping[str, Any], data: Folds, line: Any, workers: int, stoppable: bool
+    ) -> None:
         """Take the data, then wait until the other workers are up.
 
         Tune hands a waiting trial to the first idle worker and calls off the start of its
@@ -156,7 +162,7 @@ class CandidateTrial(Trainable):
         """
         self._preparer = Preparer(data)
         self._candidate = _candidate(config)
-        self._line, self._workers = line, workers
+        self._line, self._workers, self._stoppable = line, workers, stoppable
         self._waited = False
         self._done: list[FoldScore] = []
 
@@ -167,13 +173,15 @@ class CandidateTrial(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Score the next fold."""
+        """Score the next fold, or all that are left."""
         self._wait_for_others()
+        folds = len(self._preparer.data)
         try:
-            self._done.append(self._preparer.score(self._candidate, len(self._done)))
+            for fold in range(len(self._done), len(self._done) + 1 if self._stoppable else folds):
+                self._done.append(self._preparer.score(self._candidate, fold))
         except Exception as error:  # noqa: BLE001 - any estimator's error is this candidate's result
             return self._result(done=True, error=f"{type(error).__name__}: {error}")
-        return self._result(done=len(self._done) == len(self._preparer.data))
+        return self._result(done=len(self._done) == folds)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """A fold is cheaper to fit again than to restore."""

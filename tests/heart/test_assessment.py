@@ -16,7 +16,7 @@ from heart.assessment import (
     groups,
     leave_one_out,
 )
-from heart.calibration import Calibration, expit
+from heart.calibration import expit
 from heart.cohorts import Cohort
 from heart.conversion import probabilities
 from heart.decision import Bounds
@@ -42,7 +42,6 @@ def assessment(predicted: Predicted) -> Assessment:
         predicted,
         predicted,
         fit=fit,
-        calibration=Calibration(),
         bounds=BOUNDS,
         briers={"none": 0.1},
         threshold=0.5,
@@ -66,14 +65,14 @@ def test_a_hospital_is_not_among_the_rows_it_is_predicted_from(patients: Cohort)
         seen.append(set(part.sites.tolist()))
         return fit(part)
 
-    found = leave_one_out(patients, fit=watch, calibration=Calibration(), threshold=0.5, seed=0)
+    found = leave_one_out(patients, fit=watch, threshold=0.5, seed=0)
     assert [h.site not in sites for h, sites in zip(found, seen, strict=True)] == [True] * 4
     assert {len(sites) for sites in seen} == {3}
 
 
 def test_one_hospital_leaves_nobody_out(patients: Cohort) -> None:
     cleveland = patients.take(patients.sites == "cleveland")
-    assert leave_one_out(cleveland, fit=fit, calibration=Calibration(), threshold=0.5, seed=0) == ()
+    assert leave_one_out(cleveland, fit=fit, threshold=0.5, seed=0) == ()
 
 
 def test_a_group_is_scored_on_its_own_rows(predicted: Predicted) -> None:

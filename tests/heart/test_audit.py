@@ -15,7 +15,7 @@ from heart import audit_coding, audit_duplicates, cohorts
 from heart.attributes import BY_NAME, NAMES
 from heart.audit import Report, audit, main, read, show
 from heart.audit_checks import LEAK_BOUND, MISSINGNESS_BOUND
-from heart.audit_table import TARGETS, Finding, parse
+from heart.audit_table import TARGETS, Finding, keys, parse
 from heart.errors import DataError, run_main
 from tests.heart.tables import ambiguous, bundled, inverted, plain, recoded, strangers
 
@@ -111,22 +111,41 @@ def test_six_readings(cleveland: pd.DataFrame, coding: str, flipped: bool, new: 
     assert ("known patients" in names(report)) != new
 
 
+def unseen(site: str, monkeypatch: pytest.MonkeyPatch) -> audit_coding.Reference:
+    """Models of the other hospitals."""
+    others = cohorts.load("all")
+    others = others.take(others.sites != site)
+    monkeypatch.setattr(cohorts, "load", lambda _: others)
+    return audit_coding.reference.__wrapped__()
+
+
 @pytest.mark.parametrize("site", ["hungarian", "switzerland", "va"])
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("coding", ["uci", "kaggle", "from_zero"])
 def test_hospitals_that_the_models_have_not_seen(
     site: str, flipped: bool, coding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = cohorts.load("all")
-    others = others.take(others.sites != site)
-    monkeypatch.setattr(cohorts, "load", lambda _: others)
-    unseen = audit_coding.reference.__wrapped__()
-    monkeypatch.setattr(audit_coding, "reference", lambda: unseen)
+    reference = unseen(site, monkeypatch)
+    monkeypatch.setattr(audit_coding, "reference", lambda: reference)
     table = plain(site) if coding == "uci" else recoded(plain(site), coding)  # type: ignore[arg-type]
     judgement = audit_coding.judge(parse(inverted(table) if flipped else table))
     assert judgement.reading == audit_coding.Reading(coding, flipped)  # type: ignore[arg-type]
     assert judgement.coding_is_sure
     assert judgement.target_is_sure
+
+
+def test_rows_selected_by_their_codes_are_judged_by_what_goes_with_these(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How often a code occurs would mislead: of Hungarians with these codes few are ill."""
+    reference = unseen("hungarian", monkeypatch)
+    table = parse(ambiguous(plain("hungarian")))
+    uci, kaggle = (
+        reference.log_likelihood(table.in_uci(coding), table.label) for coding in ("uci", "kaggle")
+    )
+    rng = np.random.default_rng(0)
+    samples = [rng.choice(len(table), 40, replace=False) for _ in range(100)]
+    assert sum(uci[rows].sum() > kaggle[rows].sum() for rows in samples) > 95
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -162,6 +181,18 @@ def test_one_code_of_the_other_coding_settles_a_handful(cleveland: pd.DataFrame)
     report = audit(table)
     assert report.coding != "uci"
     assert named(report, "other coding").severity == "serious"
+
+
+def test_the_target_of_few_is_left_open_though_it_fits_better_inverted() -> None:
+    table = parse(strangers(ambiguous(plain("switzerland"))))
+    kept, turned = (
+        audit_coding._likelihood(table, audit_coding.Reading("uci", inverted)).sum()
+        for inverted in (False, True)
+    )
+    judgement = audit_coding.judge(table)
+    assert turned > kept
+    assert not judgement.target_is_sure
+    assert not judgement.reading.inverted
 
 
 def test_labels_of_noise_are_left_open(cleveland: pd.DataFrame) -> None:
@@ -217,6 +248,13 @@ def test_what_is_missing_is_not_impossible(cleveland: pd.DataFrame) -> None:
     assert not [name for name in names(report) if name.startswith("impossible")]
     X = parse(table).in_uci("uci")
     assert X.loc[[0, 1, 2], ["thal", "ca", "chol"]].isna().to_numpy().diagonal().all()
+
+
+def test_a_patient_is_recognised_however_the_number_is_written(cleveland: pd.DataFrame) -> None:
+    X = parse(cleveland).in_uci("uci")
+    for other in (X.astype(np.float32), X.replace({"oldpeak": {0.0: -0.0}}), X + 1e-4, X - 1e-4):
+        assert (keys(other.astype(np.float64)) == keys(X)).all()
+    assert len(set(keys(X))) == 303
 
 
 def test_zeros_are_counted(cleveland: pd.DataFrame) -> None:
@@ -308,17 +346,19 @@ def test_leaks(cleveland: pd.DataFrame) -> None:
         survival=-y - noise * 0.1,
         discharge=np.where(y == 1, "ward " + pd.Series(range(303)).mod(3).astype(str), "home"),
         bypass=np.where(y == 1, noise, np.nan),
+        depth=np.where(y == 1, -2 - noise.clip(-1, 1), -8 + noise).round(9),
         record=range(303),
         reader=pd.Series(range(303)).mod(7).astype(str),
         person=[f"p{i}" for i in range(303)],
     )
+    table.loc[(y == 0) & (table["record"] % 2 == 0), "depth"] = np.nan
     report = audit(table)
     leaks = [f for f in report.findings if f.name == "leak"]
     assert {f.severity for f in leaks} == {"serious"}
     found = " ".join(f.found for f in leaks)
-    for name in ("num", "prediction", "survival", "discharge", "bypass"):
+    for name in ("num", "prediction", "survival", "discharge", "bypass", "depth"):
         assert f"the column {name} tells it" in found
-    assert len(leaks) == 5
+    assert len(leaks) == 6
 
 
 def test_no_column_of_the_bundled_table_is_near_the_bound(
@@ -339,6 +379,12 @@ def test_missingness_of_the_bundled_table(whole: Report) -> None:
     assert hospital.severity == "note"
     assert "in 85% of rows, chance in 33%" in hospital.found
     assert MISSINGNESS_BOUND == 0.85
+
+
+def test_a_hospital_of_a_few_rows_is_left_out_of_its_measure() -> None:
+    table = bundled()
+    table.loc[[0, 400, 900], "site"] = "elsewhere"
+    assert named(audit(table), "missingness tells the hospital").n_rows == 917
 
 
 def test_missingness_that_tells_the_label(cleveland: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from heart import pipelines
 from heart.assessment import Predicted, assess
 from heart.attributes import NAMES
-from heart.calibration import Calibration, Floats
+from heart.calibration import Floats
 from heart.cohorts import Cohort
 from heart.comparison import paired_difference
 from heart.conversion import probabilities
@@ -46,7 +46,6 @@ def evidence_of(train: Cohort, *, C: float = 0.1) -> Evidence:
             Predicted(train, p),
             Predicted(train.take(folds[0][1]), p[folds[0][1]]),
             fit=lambda part: lambda X: probabilities(fitted(part, C=C), X),
-            calibration=Calibration(),
             bounds=conformal_bounds(train.y, p, error_rate=0.1),
             briers={"none": 0.1},
             threshold=0.5,

@@ -162,6 +162,7 @@ def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings:
     assert scores(1) == scores(2)
 
 
+@pytest.mark.full
 def test_optuna_tries_as_many_as_asked_and_no_register_makes_no_version(
     ray_instance: int, settings: Settings
 ) -> None:
@@ -182,6 +183,7 @@ def test_resume_of_a_finished_search_is_refused(
         run(Options(resume=champion_result.run), Settings(home=champion_home))
 
 
+@pytest.mark.full
 def test_a_search_that_was_cut_off_goes_on_where_it_was(
     champion_result: Result, champion_home: Path, settings: Settings
 ) -> None:
