@@ -163,9 +163,9 @@ class Alone(CandidateTrial):
         pass
 
 
-def worker(plan: Plan, candidate: Candidate) -> Alone:
+def worker(plan: Plan, candidate: Candidate, *, stoppable: bool = True) -> Alone:
     made = Alone.__new__(Alone)
-    made.setup(config_of(candidate), plan.data, None, 1)
+    made.setup(config_of(candidate), plan.data, None, 1, stoppable)
     return made
 
 
@@ -178,6 +178,14 @@ def last_result(trial: CandidateTrial) -> Mapping[str, Any]:
 def test_a_trial_ends_with_its_last_fold(plan: Plan) -> None:
     trial = worker(plan, LOGISTIC)
     assert [trial.step()["done"] for _ in range(3)] == [False, False, True]
+
+
+def test_a_trial_that_nothing_may_stop_reports_once_and_the_same(plan: Plan) -> None:
+    once = worker(plan, LOGISTIC, stoppable=False).step()
+    assert once["done"]
+    timed = {"folds": 0}
+    assert once | timed == last_result(worker(plan, LOGISTIC)) | timed
+    assert len(once["folds"]) == 3
 
 
 def test_a_trial_reports_the_mean_of_the_folds_so_far(plan: Plan, preparer: Preparer) -> None:
