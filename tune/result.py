@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,9 @@ from tune.plan import Plan
 if TYPE_CHECKING:
     from tune.promotion import Decision
     from tune.winner import Winner
+
+
+WIDTH: Final = 160
 
 
 class WinnerResult(BaseModel):
@@ -143,7 +147,9 @@ def print_summary(result: Result, folder: Path) -> None:
         table.add_row(name, str(result.cv.get(name, "")), str(interval))
     kept = f"version {result.model_version}" if result.model_version else "no version"
     standing = "champion" if result.champion else "not champion"
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    # In a file or a pipe a table is not broken to fit a screen.
+    width = None if sys.stdout.isatty() else WIDTH
+    console = Console(highlight=False, soft_wrap=True, markup=False, width=width)
     console.print(f"winner: {result.winner.family} {result.winner.params}")
     console.print(table)
     if result.gates:
