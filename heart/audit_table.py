@@ -187,8 +187,7 @@ def parse(frame: pd.DataFrame, part: Part = "file") -> Table:
 
 def keys(X: pd.DataFrame, y: Floats | None = None) -> npt.NDArray[np.uint64]:
     """A hash (n,) of each patient's attributes, and label, where it is given."""
-    # Adding 0 turns -0 into 0, which hashes otherwise.
-    rows = X.round(DECIMALS) + 0.0
+    rows = X.round(DECIMALS)
     if y is not None:
         rows = rows.assign(label=y)
     return np.asarray(pd.util.hash_pandas_object(rows, index=False), dtype=np.uint64)
