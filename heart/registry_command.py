@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from heart import cohorts, promotions
+from heart import promotions
 from heart.bundle import Bundle
-from heart.cohorts import CohortName
 from heart.errors import BundleError, PromotionError
-from heart.evaluation import scores
-from heart.gates import Evaluation, failures
 from heart.registry import Registry
 from heart.settings import Settings, keep_private
 from heart.store import connect
+
+if TYPE_CHECKING:
+    from heart.cohorts import CohortName
+    from heart.gates import Evaluation
 
 WIDTH: Final = 160
 SAME: Final = 1e-6
@@ -94,6 +95,8 @@ def _show(registry: Registry, options: argparse.Namespace) -> int:
 
 
 def _promote(registry: Registry, options: argparse.Namespace) -> int:
+    from heart.gates import failures  # not at the top: a rollback is to be quick
+
     version = registry.resolve(options.version)
     before = registry.aliases().champion
     evaluation = _evaluation(registry.load(version))
@@ -110,6 +113,8 @@ def _promote(registry: Registry, options: argparse.Namespace) -> int:
 
 
 def _evaluation(bundle: Bundle) -> Evaluation:
+    from heart.gates import Evaluation
+
     try:
         return Evaluation.model_validate_json(bundle.evaluation)
     except ValidationError as error:
@@ -135,8 +140,11 @@ def again(bundle: Bundle) -> dict[str, tuple[float, float]]:
 
     Raises `BundleError` where the table is another or a score differs.
     """
+    from heart import cohorts
+    from heart.evaluation import scores
+
     lineage = bundle.metadata.lineage
-    patients = cohorts.load(cast(CohortName, lineage.cohort))
+    patients = cohorts.load(cast("CohortName", lineage.cohort))
     if patients.sha256 != lineage.data_sha256:
         raise BundleError(
             f"version {bundle.version} was trained on the table {lineage.data_sha256}, the one "

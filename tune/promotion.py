@@ -61,7 +61,7 @@ def evaluate(plan: Plan, won: Winner, champion: Bundle | None, settings: Setting
         parity=won.parity,
         predict=lambda rows: calibration.apply(run_graph(session, rows)),
         rows=plan.train.X.to_numpy(),
-        findings=_findings(plan),
+        findings=findings(plan),
         challenger=ours,
         champion=theirs,
     )
@@ -128,7 +128,7 @@ def _assess(plan: Plan, won: Winner, settings: Settings) -> Assessment:
     )
 
 
-def _findings(plan: Plan) -> list[str]:
+def findings(plan: Plan) -> list[str]:
     """What the audit of the rows, and of both sides of the split, finds serious."""
     train, test = (
         part.X.assign(target=part.y, site=part.sites) for part in (plan.train, plan.test)

@@ -48,6 +48,12 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("name", cohorts.COHORTS)
+def test_no_patient_is_there_twice(name: cohorts.CohortName) -> None:
+    """So that no fold and no split can have a patient on both sides."""
+    assert not cohorts.load(name).X.duplicated().any()
+
+
 def test_rows_by_site(table: pd.DataFrame) -> None:
     assert table["site"].value_counts().to_dict() == {
         "cleveland": 303,

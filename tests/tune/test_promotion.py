@@ -16,7 +16,7 @@ from heart.settings import Settings
 from tune.candidates import Candidate
 from tune.leaderboard import rank
 from tune.plan import Plan
-from tune.promotion import DUMMY, decide, evaluate, fold_scores
+from tune.promotion import DUMMY, decide, evaluate, findings, fold_scores
 from tune.trial import Preparer
 from tune.winner import Winner, choose, metadata
 
@@ -78,6 +78,22 @@ def test_a_model_that_learnt_nothing_is_stopped(plan: Plan) -> None:
     decision = decide(plan, stopped, "2")
     assert not decision.champion
     assert "ROC-AUC floor: lower bound" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (lambda X, y: (X, 1 - y), "inverted target"),
+        (lambda X, y: (X.assign(chol=200.0 + 100 * y), y), "leak"),
+        (lambda X, y: (X.assign(thal=X["thal"].map({3: 2.0, 6: 1.0, 7: 3.0})), y), "mixed coding"),
+    ],
+)
+def test_a_spoilt_table_is_stopped_by_the_audit(plan: Plan, spoil, finding: str) -> None:  # type: ignore[no-untyped-def]
+    X, y = spoil(plan.train.X, plan.train.y)
+    spoilt = replace(plan, train=replace(plan.train, X=X, y=y))
+    (told,) = findings(spoilt)
+    assert told.startswith(f"{finding}: ")
+    assert findings(plan) == []
 
 
 def test_the_same_recipe_again_replaces_nothing(plan: Plan) -> None:
