@@ -130,6 +130,8 @@ class RegistryError(HeartError):
 class PromotionError(RegistryError):
     """A promotion that came too late, or of a version that did not pass its gates."""
 
+    code = "promotion"
+
 
 def run_main(main: Callable[[], int]) -> int:
     """Run a command; a `HeartError` or a full disk becomes one line on stderr and exit code 2."""

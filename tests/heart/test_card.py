@@ -102,7 +102,6 @@ def told(patients: Cohort, metadata: Metadata) -> Card:
         Predicted(train, p),
         Predicted(test, calibration.apply(fit(train)(test.X))),
         fit=fit,
-        calibration=calibration,
         bounds=bounds,
         briers=briers,
         threshold=0.5,
