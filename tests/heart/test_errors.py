@@ -48,6 +48,7 @@ def test_what_a_caller_did_is_a_4xx_and_what_we_lack_a_5xx() -> None:
         "body_too_large",
         "usage",
         "registry",
+        "promotion",
     }
     assert all(status in (500, 503) for status in statuses.values() if status >= 500)
 
