@@ -84,7 +84,7 @@ def load(name: CohortName, *, treatment: Treatment = "clean", table: Path | None
         patients = patients.dropna()
     X = patients[list(NAMES)].reset_index(drop=True)
     if treatment == "clean":
-        X[ZERO_IS_MISSING] = X[ZERO_IS_MISSING].mask(X[ZERO_IS_MISSING] == 0)
+        X = without_zeros(X)
     return Cohort(
         name=name,
         X=X,
@@ -93,6 +93,12 @@ def load(name: CohortName, *, treatment: Treatment = "clean", table: Path | None
         rows=patients["row"].to_numpy(np.int64),
         sha256=SHA256,
     )
+
+
+def without_zeros(X: pd.DataFrame) -> pd.DataFrame:
+    """The attributes, shape (n, 13), with NaN for the zeros that stand for a missing value."""
+    zeros = X[ZERO_IS_MISSING]
+    return X.assign(**zeros.mask(zeros == 0))
 
 
 def split(

@@ -23,7 +23,7 @@ from rich.table import Column, Table
 
 from heart import cohorts, eda_figures
 from heart.attributes import ATTRIBUTES, BY_NAME, CATEGORICAL, NAMES, NUMERIC
-from heart.cohorts import COHORTS, ZERO_IS_MISSING, Cohort, CohortName
+from heart.cohorts import COHORTS, Cohort, CohortName, without_zeros
 from heart.eda_figures import CLASSES, Correlation, Drawn, Share
 from heart.errors import DataError, run_main
 from heart.evaluation import Labels
@@ -110,12 +110,6 @@ def summarise(cohort: Cohort) -> Summary:
         shares={name: _shares(clean[name], cohort.y) for name in CATEGORICAL},
         correlations=_correlations(clean, cohort.y),
     )
-
-
-def without_zeros(X: pd.DataFrame) -> pd.DataFrame:
-    """The attributes, shape (n, 13), with NaN for the zeros that stand for a missing value."""
-    zeros = X[ZERO_IS_MISSING]
-    return X.assign(**zeros.mask(zeros == 0))
 
 
 def draw(cohort: Cohort, summary: Summary) -> tuple[Drawn, ...]:
