@@ -83,6 +83,53 @@ class NoModelError(HeartError):
     code = "no_model"
 
 
+class UnauthorizedError(HeartError):
+    """No API key, or one that the service does not know."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "unauthorized"
+
+
+class ForbiddenError(HeartError):
+    """A known API key whose scopes do not reach this far."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "forbidden"
+
+
+class RateLimitedError(HeartError):
+    """More requests of one key or address than the service takes from one."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "rate_limited"
+
+
+class BodyTimeoutError(HeartError):
+    """A client that took too long to send its body."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "body_timeout"
+
+
+class OverloadedError(HeartError):
+    """More requests at a time than a replica answers soon."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "overloaded"
+
+
+class RolloutError(HeartError):
+    """A version that could not be put into service, or was taken out of it again."""
+
+    code = "rollout"
+
+
+class ClusterError(HeartError):
+    """A cluster that is away, refuses, or cannot do what is asked."""
+
+    code = "cluster"
+
+
 class UsageError(HeartError):
     """An option, or a combination of options, that means nothing."""
 

@@ -92,7 +92,44 @@ class Settings(BaseModel):
         lt=0.5,
         description="ROC-AUC that a simpler family may lose; under the noise in docs/results.md",
     )
-    num_replicas: int = Field(1, ge=1, description="replicas of the service")
+    host: str = Field("127.0.0.1", description="address that the service listens on")
+    port: int = Field(8000, ge=1, le=65535, description="port that the service listens on")
+    num_replicas: int = Field(
+        1, ge=1, description="replicas of the service; the fewest where they may grow"
+    )
+    max_replicas: int | None = Field(
+        None, ge=1, description="replicas that load may call for; empty: their number is fixed"
+    )
+    api_keys: str = Field(
+        "", description="`name:scopes:sha256` of each key, by commas; empty: no keys are asked for"
+    )
+    allow_open: bool = Field(
+        False, description="serve without keys on an address other than loopback"
+    )
+    rate_limit: float = Field(
+        0.0, ge=0, description="requests a second of one key or address to a replica; 0: no limit"
+    )
+    rate_burst: int = Field(
+        100, ge=1, description="requests that one key or address may send at once"
+    )
+    trusted_hops: int = Field(
+        0, ge=0, description="proxies in front whose X-Forwarded-For is believed"
+    )
+    body_timeout_s: float = Field(
+        5.0, gt=0, description="seconds that a client may take to send a body"
+    )
+    request_timeout_s: float = Field(
+        10.0, gt=0, description="seconds after which a request is given up"
+    )
+    payload_log: bool = Field(
+        False, description="keep each patient and answer under `payloads/` of HEART_HOME"
+    )
+    payload_log_mb: float = Field(
+        1024.0, gt=0, description="megabytes of payloads that a replica keeps; the oldest go first"
+    )
+    payload_key_file: Path | None = Field(
+        None, description="file of the key that X-Patient-ID is hashed with before it is kept"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="level of the service's request log"
     )

@@ -30,7 +30,20 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "gate_calibration_slope": ("1.5", 1.5),
     "gate_calibration_intercept": ("0.3", 0.3),
     "gate_margin": ("0.02", 0.02),
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("8080", 8080),
     "num_replicas": ("4", 4),
+    "max_replicas": ("8", 8),
+    "api_keys": ("ward:predict:" + 64 * "0", "ward:predict:" + 64 * "0"),
+    "allow_open": ("1", True),
+    "rate_limit": ("50", 50.0),
+    "rate_burst": ("10", 10),
+    "trusted_hops": ("1", 1),
+    "body_timeout_s": ("2", 2.0),
+    "request_timeout_s": ("5", 5.0),
+    "payload_log": ("1", True),
+    "payload_log_mb": ("64", 64.0),
+    "payload_key_file": ("/run/key", Path("/run/key")),
     "log_level": ("DEBUG", "DEBUG"),
 }
 WRONG = [
@@ -46,6 +59,11 @@ WRONG = [
     ("num_replicas", "0"),
     ("num_replicas", "1.5"),
     ("num_replicas", ""),
+    ("port", "0"),
+    ("port", "65536"),
+    ("allow_open", "perhaps"),
+    ("rate_limit", "-1"),
+    ("body_timeout_s", "0"),
     ("log_level", "debug"),
 ]
 
