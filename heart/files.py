@@ -21,9 +21,9 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file or leave it as it was; raises `StorageError` where the disk says no."""
-    try:
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -31,13 +31,11 @@ def write_whole(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(beside).chmod(0o644)
+            Path(beside).chmod(mode)
             Path(beside).replace(path)
         except BaseException:
             Path(beside).unlink()
             raise
-    except OSError as error:
-        raise _refusal(path, error) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -49,18 +47,21 @@ def write_json(path: Path, content: Any) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an advisory lock on a file, across processes of one machine."""
-    try:
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
-    except OSError as error:
-        raise _refusal(path, error) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _refusal(path: Path, error: OSError) -> StorageError:
-    # What mkdir says of a file that stands where a folder should is "File exists".
-    misled = isinstance(error, FileExistsError)
-    reason = os.strerror(errno.ENOTDIR) if misled else error.strerror or error
-    return StorageError(f"{path} cannot be written: {reason}", field=str(path))
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what a disk can raise into one `StorageError` that names the file or the folder."""
+    try:
+        yield
+    except OSError as error:
+        # What mkdir says of a file that stands where a folder should is "File exists".
+        misled = isinstance(error, FileExistsError)
+        reason = os.strerror(errno.ENOTDIR) if misled else error.strerror or error
+        raise StorageError(f"{path} cannot be written: {reason}", field=str(path)) from error

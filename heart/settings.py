@@ -38,7 +38,9 @@ class Settings(BaseModel):
         "https://archive.ics.uci.edu", description="where `--refresh` finds the data set"
     )
     download_timeout_s: float = Field(
-        30.0, gt=0, description="seconds that `--refresh` waits for an answer of the server"
+        30.0,
+        gt=0,
+        description="seconds that an answer to `--refresh`, or a model, may take to come",
     )
     champion_poll_s: float = Field(
         1.0, gt=0, description="seconds between looks for the first champion by a service without"
@@ -163,6 +165,16 @@ class Settings(BaseModel):
     def bundles(self) -> Path:
         """Where published bundles and the pointer to the champion are."""
         return self.home.resolve() / "bundles"
+
+    @property
+    def cache(self) -> Path:
+        """Where models that came over the network are kept."""
+        return self.home.resolve() / "cache"
+
+    @property
+    def payloads(self) -> Path:
+        """Where each patient and answer is kept, if that is asked for."""
+        return self.home.resolve() / "payloads"
 
     @property
     def promotions(self) -> Path:
