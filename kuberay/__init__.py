@@ -1,0 +1,1 @@
+"""The cluster: manifests, image, and the command that puts them to use."""
