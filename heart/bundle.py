@@ -122,11 +122,19 @@ class Bundle:
     """A loaded model, ready to predict."""
 
     def __init__(
-        self, graph: bytes, metadata: Metadata, *, version: str, evaluation: bytes = b"{}"
+        self,
+        graph: bytes,
+        metadata: Metadata,
+        *,
+        version: str,
+        evaluation: bytes = b"{}",
+        metadata_sha256: str = "",
     ) -> None:
         self.metadata = metadata
         self.evaluation = evaluation
         self.version = version
+        self.metadata_sha256 = metadata_sha256
+        self.recalibration: str | None = None
         self.calibrations: tuple[Calibration, ...] = (metadata.calibration,)
         self._session = open_session(graph)
 
@@ -140,6 +148,7 @@ class Bundle:
     def recalibrate(self, calibration: Calibration, *, name: str) -> None:
         """Apply a hospital's own calibration after the model's; the version tells its name."""
         self.calibrations = (*self.calibrations, calibration)
+        self.recalibration = name
         self.version = f"{self.version}+{name}"
 
     def warnings(self, patient: Sequence[float]) -> list[str]:
@@ -218,7 +227,13 @@ def load_bundle(folder: Path, *, version: str, metadata_sha256: str | None = Non
     _verify(folder / MODEL_FILE, graph, metadata.onnx_sha256)
     evaluation = _read(folder / EVALUATION_FILE)
     _verify(folder / EVALUATION_FILE, evaluation, metadata.evaluation_sha256)
-    return Bundle(graph, metadata, version=version, evaluation=evaluation)
+    return Bundle(
+        graph,
+        metadata,
+        version=version,
+        evaluation=evaluation,
+        metadata_sha256=sha256(content),
+    )
 
 
 def write_champion(bundles: Path, champion: Champion) -> None:

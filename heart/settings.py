@@ -127,7 +127,9 @@ class Settings(BaseModel):
         False, description="keep each patient and answer under `payloads/` of HEART_HOME"
     )
     payload_log_mb: float = Field(
-        1024.0, gt=0, description="megabytes of payloads that a replica keeps; the oldest go first"
+        1024.0,
+        gt=0,
+        description="megabytes of payloads that a node's replicas keep; the oldest go first",
     )
     payload_key_file: Path | None = Field(
         None, description="file of the key that X-Patient-ID is hashed with before it is kept"

@@ -46,6 +46,10 @@ class Metrics:
         self._predictions = Counter(
             "heart_predictions_total", "Patients judged, by outcome.", labels("outcome")
         )
+        self._dropped = Counter(
+            "heart_payloads_dropped_total",
+            "Patients judged whom the payload log could not keep.",
+        )
         self._loaded = Gauge("heart_model_loaded", "1 where a model is loaded.")
         self._info = Gauge(
             "heart_model_info", "1 for the model that is served.", labels("model_version", "run_id")
@@ -66,6 +70,10 @@ class Metrics:
         """Patients judged, each 0 or 1."""
         for prediction, number in collections.Counter(predictions).items():
             self._predictions.inc(number, {"outcome": OUTCOMES[prediction]})
+
+    def count_payloads_dropped(self, rows: int) -> None:
+        """Patients that are missing in the payload log."""
+        self._dropped.inc(rows)
 
     def report(self, model: Model) -> None:
         """Set the gauges. Ray forgets one that is not set again within two of its intervals."""
