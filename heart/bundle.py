@@ -198,7 +198,8 @@ def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[
     table = np.asarray(rows, dtype=np.float32)
     if len(table) == 1:
         return run_graph(session, np.repeat(table, 2, axis=0))[:1]
-    feed = {name: table[:, [column]] for column, name in enumerate(NAMES)}
+    columns = np.ascontiguousarray(table.T)
+    feed = {name: column.reshape(-1, 1) for name, column in zip(NAMES, columns, strict=True)}
     (probabilities,) = session.run([PROBABILITY_OUTPUT], feed)
     return np.asarray(probabilities, dtype=np.float64)[:, 1]
 

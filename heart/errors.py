@@ -14,11 +14,13 @@ from http import HTTPStatus
 class HeartError(Exception):
     """What a user did, or what a user's machine lacks; never a fault of the code.
 
-    ``field`` names the attribute, option or file the rule is about.
+    ``field`` names the attribute, option or file the rule is about. ``retry_after_s`` is in how
+    many seconds the same may be tried again, where that is known.
     """
 
     status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
     code: str = "internal_error"
+    retry_after_s: int | None = None
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -116,6 +118,7 @@ class OverloadedError(HeartError):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "overloaded"
+    retry_after_s = 1
 
 
 class RolloutError(HeartError):

@@ -28,10 +28,13 @@ def __getattr__(name: str) -> Application:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from serve_app.deployment import build
+    from serve_app.starting import start
 
     try:
         settings = Settings.from_environment()
+        built = build(settings)
     except UsageError as error:
         print(f"error: {error.message}", file=sys.stderr)
         raise SystemExit(2) from None
-    return build(settings)
+    start(settings)
+    return built

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 
 from heart.decision import Decision
 
+ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 Version = Annotated[str, Field(description="version of the model")]
 RunId = Annotated[str, Field(description="MLflow run that made the model")]
 
@@ -121,5 +123,5 @@ def render(
     content: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An answer as bytes of JSON; floats keep all their digits."""
-    body = json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+    body = ENCODER.encode(content).encode()
     return Response(body, status_code=status, headers=headers, media_type="application/json")

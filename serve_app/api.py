@@ -6,10 +6,10 @@ import json
 import logging
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Lifespan
@@ -35,11 +35,12 @@ from serve_app.answers import (
     Readiness,
     render,
 )
+from serve_app.application import Application
 from serve_app.bodies import read_object
 from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
+from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
 from serve_app.model import Model
-from serve_app.record import Record
 
 PATIENT_BYTES = 64 * 1024
 BATCH_BYTES = 1024 * 1024
@@ -157,10 +158,25 @@ def create_app(
     model: Model,
     metrics: Metrics,
     log: logging.Logger,
+    requests: RequestLog,
     *,
     lifespan: Lifespan[FastAPI] | None = None,
-) -> FastAPI:
+) -> Application:
     """The application of one replica; ``lifespan`` frames the time that it serves."""
+    documented = document(Routes(model, metrics), lifespan=lifespan)
+    handlers = {
+        (method, route.path): route.endpoint
+        for route in documented.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    return Application(
+        documented, handlers, model=model, metrics=metrics, log=log, requests=requests
+    )
+
+
+def document(routes: Routes, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The routes with their documentation."""
     app: FastAPI = FastAPIOffline(
         title="Heart on Ray",
         version=__version__,
@@ -170,10 +186,8 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
         telemetry=NO_TELEMETRY,
-        middleware=[Middleware(Record, model=model, metrics=metrics, log=log)],
         exception_handlers={HeartError: errors.refuse, HTTPException: errors.misroute},
     )
-    routes = Routes(model, metrics)
     add_probes(app, routes)
     add_predictions(app, routes)
     app.add_api_route("/", routes.root, include_in_schema=False)

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from heart.settings import Settings
 from serve_app.api import create_app
-from serve_app.logs import open_log
+from serve_app.application import Application
+from serve_app.logs import RequestLog, open_log
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 
 NAME = "heart"
-# A replica answers in about a millisecond and waits for nothing: beyond this many requests
-# at a time, another replica helps and a longer queue does not.
-MAX_ONGOING_REQUESTS = 100
+# The application refuses what it cannot answer soon (serve_app.application), in the shape of
+# its errors; these bounds of Serve's are far beyond that, and hold where it is stuck.
+MAX_ONGOING_REQUESTS = 512
+MAX_QUEUED_REQUESTS = 512
+RETRY_AFTER_S = 1
+# A replica that has this many requests at a time is busy about half of the time.
+TARGET_ONGOING_REQUESTS = 4
 GAUGES_S = 1.0
 
 
@@ -31,10 +38,11 @@ class Heart:
         self._metrics = Metrics()
         self._model = Model(settings.bundles, log, recalibration=settings.recalibration)
         self._model.look()
-        self._app = create_app(self._model, self._metrics, log, lifespan=self._live)
+        self._requests = RequestLog(settings.log_level)
+        self._app = create_app(self._model, self._metrics, log, self._requests, lifespan=self._live)
         self._work: asyncio.Task[None] | None = None
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> Application:
         """What Serve asks for after the constructor has run."""
         return self._app
 
@@ -51,6 +59,7 @@ class Heart:
         self._work = asyncio.create_task(self._background())
         yield
         self._work.cancel()
+        self._requests.flush()
 
     async def _background(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -69,10 +78,24 @@ def build(settings: Settings) -> serve.Application:
     settings = settings.model_copy(update={"home": settings.home.resolve()})
     configure = serve.deployment(
         name=NAME,
-        num_replicas=settings.num_replicas,
+        **_scale(settings),
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_queued_requests=MAX_QUEUED_REQUESTS,
+        backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S),
         # The service logs each request itself. Below WARNING, Serve formats a record for
         # each, even where its access log is off.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
     return configure(serve.ingress()(Heart)).bind(settings)
+
+
+def _scale(settings: Settings) -> dict[str, Any]:
+    """How many replicas: a number, or bounds between which load decides."""
+    if settings.max_replicas is None:
+        return {"num_replicas": settings.num_replicas}
+    bounds = AutoscalingConfig(
+        min_replicas=settings.num_replicas,
+        max_replicas=settings.max_replicas,
+        target_ongoing_requests=TARGET_ONGOING_REQUESTS,
+    )
+    return {"autoscaling_config": bounds}

@@ -28,7 +28,10 @@ def describe(error: HeartError, request_id: str) -> ErrorAnswer:
 
 async def refuse(request: Request, error: HeartError) -> Response:
     """The answer to a `HeartError` that a route raised."""
-    return render(describe(error, request.state.request_id), status=error.status)
+    again = error.retry_after_s
+    headers = None if again is None else {"Retry-After": str(again)}
+    answer = describe(error, request.state.request_id)
+    return render(answer, status=error.status, headers=headers)
 
 
 async def misroute(request: Request, error: HTTPException) -> Response:

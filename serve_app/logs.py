@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
+from typing import Final, TextIO
 
 LOGGER = "heart.service"
+FLUSH_S: Final = 0.1
+"""How long the line of a request may wait for those after it: a write each would be dearer than
+the line."""
 
 
 class JsonLines(logging.Formatter):
@@ -41,3 +47,47 @@ def open_log(level: str) -> logging.Logger:
     logger.propagate = False
     logger.setLevel(level)
     return logger
+
+
+class RequestLog:
+    """A line for each request, written some at a time; nothing where the level is above INFO.
+
+    The lines are made here and not by `logging`, whose records cost as much as an answer.
+    """
+
+    def __init__(self, level: str, stream: TextIO | None = None) -> None:
+        self._on = logging.getLevelNamesMapping()[level] <= logging.INFO
+        self._stream = stream
+        self._lines: list[str] = []
+
+    def keep(
+        self,
+        *,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        version: str | None,
+        run_id: str | None,
+    ) -> None:
+        """Note one request; needs a running event loop, which writes the line soon."""
+        if not self._on:
+            return
+        if not self._lines:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        self._lines.append(
+            f'{{"time":"{at}","level":"INFO","message":"request","request_id":"{request_id}",'
+            f'"method":{json.dumps(method)},"path":{json.dumps(path)},"status_code":{status},'
+            f'"duration_ms":{seconds * 1000:.3f},"model_version":{json.dumps(version)},'
+            f'"run_id":{json.dumps(run_id)}}}\n'
+        )
+
+    def flush(self) -> None:
+        """Write what has been noted."""
+        stream = self._stream or sys.__stderr__
+        if stream is not None:
+            stream.write("".join(self._lines))
+            stream.flush()
+        self._lines.clear()

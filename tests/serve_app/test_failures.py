@@ -10,29 +10,31 @@ from typing import Any, NoReturn
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from heart.bundle import Bundle
 from heart.settings import Settings
 from serve_app.api import create_app
+from serve_app.application import Application
 from serve_app.deployment import Heart
-from serve_app.logs import open_log
+from serve_app.logs import FLUSH_S, RequestLog, open_log
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 
 
 @pytest.fixture
-def app(ray_instance: int, champion_home: Path, bundle: Bundle) -> FastAPI:
+def app(ray_instance: int, champion_home: Path, bundle: Bundle) -> Application:
     """The application without Serve around it."""
     model = Model(champion_home / "bundles", logging.getLogger("silent"))
     model.bundle = bundle
-    return create_app(model, Metrics(), open_log("INFO"))
+    return create_app(model, Metrics(), open_log("INFO"), RequestLog("INFO"))
 
 
-async def post(app: FastAPI, content: dict[str, Any]) -> httpx.Response:
+async def post(app: Application, content: dict[str, Any]) -> httpx.Response:
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://heart") as client:
-        return await client.post("/predict", json=content)
+        answer = await client.post("/predict", json=content)
+    await asyncio.sleep(2 * FLUSH_S)
+    return answer
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -40,7 +42,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_an_unexpected_exception(
-    app: FastAPI,
+    app: Application,
     patient: dict[str, Any],
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -61,7 +63,7 @@ def test_an_unexpected_exception(
     assert "3.25" not in answer.text + json.dumps([failure, request])
 
 
-def test_a_client_that_goes(app: FastAPI, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_goes(app: Application, capfd: pytest.CaptureFixture[str]) -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
@@ -75,7 +77,12 @@ def test_a_client_that_goes(app: FastAPI, capfd: pytest.CaptureFixture[str]) -> 
         "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
     }
-    asyncio.run(app(scope, receive, send))
+
+    async def ask() -> None:
+        await app(scope, receive, send)
+        await asyncio.sleep(2 * FLUSH_S)
+
+    asyncio.run(ask())
     (line,) = lines(capfd)
     assert (line["path"], line["status_code"]) == ("/predict", 499)
 

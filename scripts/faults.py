@@ -1,0 +1,501 @@
+"""What the service loses when something is killed, damaged or swapped under steady load.
+
+``python scripts/faults.py`` starts a Ray cluster of its own with two replicas of the service,
+asks about patients all the while, does one bad thing after the other, and prints what was
+done and what was lost. A request is lost when it fails twice: the client repeats it once, at
+once, after a broken connection or a 500, 502, 503 or 504. ``--only NAME,NAME`` picks faults. The
+answers are held against those of the versions they name. Needs HAProxy (it comes with
+ray[serve]); ``head`` needs redis-server. Everything is on loopback, and what it kills it started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bench_search import Stat, adopt_orphans, descendants, say
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+import serve_app  # noqa: F401 - sets Ray's variables before Ray starts
+from heart import cohorts
+from heart.bundle import METADATA_FILE, MODEL_FILE, load_bundle
+from heart.errors import UsageError, run_main
+from heart.files import sha256, write_json
+from heart.settings import Settings, keep_private
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+HOST: Final = "127.0.0.1"
+CLIENTS: Final = 4
+PERIOD_S: Final = 0.04
+PATIENTS: Final = 20
+CALM_S: Final = 3.0
+AGAIN: Final = (500, 502, 503, 504)
+START_TIMEOUT_S: Final = 90.0
+RECOVERY_TIMEOUT_S: Final = 60.0
+GCS_AWAY_S: Final = 15.0
+SWAPS: Final = 60
+SECOND_NODE: Final[Mapping[str, str]] = {
+    "RAY_SERVE_WORKER_PROXY_HTTP_PORT": "18000",
+    "RAY_SERVE_HAPROXY_STATS_PORT": "18404",
+    "RAY_SERVE_HAPROXY_METRICS_PORT": "19101",
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "/tmp/haproxy-serve-2/haproxy.cfg",  # noqa: S108
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "/tmp/haproxy-serve-2/admin.sock",  # noqa: S108
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "/tmp/haproxy-serve-2",  # noqa: S108
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "/tmp/haproxy-serve-2/server-state",  # noqa: S108
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "/tmp/haproxy-serve-2/metrics.sock",  # noqa: S108
+}
+"""Of the HAProxy of a second node on the same host, what must not be the first one's."""
+
+
+@dataclass
+class Tally:
+    """What the clients saw: ``gap_s`` is the longest time in which no answer came."""
+
+    asked: int = 0
+    repeated: int = 0
+    lost: int = 0
+    wrong: int = 0
+    gap_s: float = 0.0
+    worst_ms: float = 0.0
+    versions: Counter[str] = field(default_factory=Counter)
+    why: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A fault and what it cost."""
+
+    fault: str
+    done: str
+    seconds: float
+    asked: int
+    repeated: int
+    lost: int
+    wrong: int
+    gap_s: float
+    worst_ms: float
+    versions: dict[str, int]
+    why: dict[str, int]
+
+
+class Clients:
+    """Steady load: some threads, each with a connection of its own."""
+
+    def __init__(self, port: int, expected: Mapping[str, Sequence[float]]) -> None:
+        self._port, self._expected = port, expected
+        self._bodies = [json.dumps(p).encode() for p in patients()]
+        self._tally, self._last = Tally(), time.monotonic()
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(CLIENTS)]
+
+    def __enter__(self) -> Clients:
+        self._last = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def tally(self) -> Tally:
+        """What was seen since this was last asked."""
+        with self._lock:
+            self._tally.gap_s = max(self._tally.gap_s, time.monotonic() - self._last)
+            found, self._tally = self._tally, Tally()
+            return found
+
+    def answering(self) -> bool:
+        """Whether an answer has come within the last quarter of a second."""
+        return time.monotonic() - self._last < 0.25
+
+    def _work(self, number: int) -> None:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=10)
+        while not self._over.wait(PERIOD_S):
+            number = (number + 1) % PATIENTS
+            started = time.monotonic()
+            answer = self._ask(connection, number)
+            repeated = answer is None or answer[0] in AGAIN
+            if repeated:
+                answer = self._ask(connection, number)
+            self._note(number, answer, started, repeated=repeated)
+
+    def _ask(self, connection: http.client.HTTPConnection, number: int) -> tuple[int, bytes] | None:
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/predict", self._bodies[number], headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            return None
+
+    def _note(
+        self, number: int, answer: tuple[int, bytes] | None, started: float, *, repeated: bool
+    ) -> None:
+        now = time.monotonic()
+        with self._lock:
+            tally = self._tally
+            tally.asked += 1
+            tally.repeated += repeated
+            if answer is None or answer[0] != 200:
+                tally.lost += 1
+                tally.why["no answer" if answer is None else str(answer[0])] += 1
+                return
+            tally.gap_s = max(tally.gap_s, now - self._last)
+            tally.worst_ms = max(tally.worst_ms, (now - started) * 1000)
+            self._last = now
+            found = json.loads(answer[1])
+            version = found["model_version"]
+            tally.versions[version] += 1
+            known = self._expected.get(version)
+            tally.wrong += known is None or known[number] != found["probability"]
+
+
+def patients() -> list[dict[str, Any]]:
+    """Some patients as a client would send them, in words and numbers."""
+    rows = cohorts.load("all").X.head(PATIENTS)
+    return [
+        {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124
+        for row in rows.to_dict("records")
+    ]
+
+
+class Service:
+    """Two replicas on a Ray cluster of one node or two, started from a config."""
+
+    def __init__(self, home: Path, port: int, *, redis: str | None = None) -> None:
+        self.home, self.port = home, port
+        self.settings = Settings(home=home, port=port)
+        self.references = references(home)
+        self._redis = redis
+        self.cluster: Cluster
+        self.second: Any = None
+
+    def start(self) -> None:
+        """Start Ray, then Serve, and wait for both replicas."""
+        import ray
+        from ray import serve
+        from ray.cluster_utils import Cluster
+
+        head: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False}
+        if self._redis:
+            head["redis_address"] = self._redis
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.second = self.cluster.add_node(num_cpus=1, env_vars=dict(SECOND_NODE))
+        ray.init(address=self.cluster.address, namespace="serve", log_to_driver=False)
+        serve.start(http_options={"host": HOST, "port": self.port}, proxy_location="EveryNode")
+        self.swap(self.versions[0])
+        self.wait(lambda: len(self.processes("ray::ServeReplica")) == 2, "two replicas")
+
+    def stop(self) -> None:
+        """End Serve and Ray."""
+        import ray
+        from ray import serve
+
+        serve.shutdown()
+        ray.shutdown()
+        self.cluster.shutdown()
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions that there are bundles of."""
+        return list(self.references)
+
+    def swap(self, version: str) -> None:
+        """Put a version into service as a rollout does: another user_config, no more."""
+        from ray.serve.context import _get_global_client
+        from ray.serve.schema import ServeDeploySchema
+
+        deployment = {"name": "heart", "user_config": {"model": self.references[version]}}
+        application = {
+            "name": "heart",
+            "route_prefix": "/",
+            "import_path": "serve_app:app",
+            "deployments": [deployment],
+        }
+        config = ServeDeploySchema.model_validate(
+            {
+                "http_options": {"host": HOST, "port": self.port},
+                "applications": [application],
+            }
+        )
+        _get_global_client().deploy_apps(config, _blocking=False)
+
+    def processes(self, name: str) -> list[Stat]:
+        """The processes under this one whose command line begins with a name, the oldest first."""
+        found = []
+        for stat in descendants(os.getpid()):
+            try:
+                words = Path(f"/proc/{stat.pid}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if words.startswith(name.encode()) or f"/{name}\0".encode() in words:
+                found.append(stat)
+        return sorted(found, key=lambda stat: stat.pid)
+
+    def kill(self, name: str, *, number: int | None = None) -> int:
+        """Kill processes by name; how many."""
+        doomed = self.processes(name)[:number]
+        for stat in doomed:
+            os.kill(stat.pid, signal.SIGKILL)
+        return len(doomed)
+
+    def wait(
+        self, true: Callable[[], bool], what: str, *, timeout: float = START_TIMEOUT_S
+    ) -> None:
+        """Wait until something is true; raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout
+        while not true():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what}: not within {timeout:g} s")
+            time.sleep(0.1)
+
+
+def references(home: Path) -> dict[str, dict[str, str]]:
+    """Two versions by copies of the champion's bundle and of another, as a config names them."""
+    found = {}
+    for folder in sorted((home / "bundles").glob("[0-9]*-*")):
+        checksum = sha256((folder / METADATA_FILE).read_bytes())
+        version = folder.name.partition("-")[0]
+        found[version] = {"version": version, "uri": str(folder.resolve()), "sha256": checksum}
+    return found
+
+
+def expected(service: Service) -> dict[str, list[float]]:
+    """What each version says of each patient."""
+    from heart.attributes import parse_patient
+
+    rows = [parse_patient(p) for p in patients()]
+    return {
+        version: load_bundle(Path(ref["uri"]), version=version).predict(rows).tolist()
+        for version, ref in service.references.items()
+    }
+
+
+def kill_replica(service: Service) -> str:
+    """One of two."""
+    service.kill("ray::ServeReplica", number=1)
+    return "killed one replica of two"
+
+
+def kill_replicas(service: Service) -> str:
+    """The last one too, so that nothing can answer for a while."""
+    return f"killed all {service.kill('ray::ServeReplica')} replicas"
+
+
+def kill_controller(service: Service) -> str:
+    """Serve's controller."""
+    service.kill("ray::ServeController")
+    return "killed Serve's controller"
+
+
+def kill_proxy(service: Service) -> str:
+    """The HAProxy that the clients talk to."""
+    service.kill("haproxy", number=1)
+    return "killed the HAProxy"
+
+
+def kill_manager(service: Service) -> str:
+    """The actor that keeps the HAProxy."""
+    service.kill("ray::HAProxyManager", number=1)
+    return "killed the HAProxy's manager"
+
+
+def kill_node(service: Service) -> str:
+    """The second node with its replica; another one comes to take its place."""
+    service.cluster.remove_node(service.second, allow_graceful=False)
+    service.second = service.cluster.add_node(num_cpus=1, env_vars=dict(SECOND_NODE))
+    return "killed the second node, started another"
+
+
+def damage_bundle(service: Service) -> str:
+    """The bundle that is served, while a replica has to start anew."""
+    path = Path(service.references[service.versions[0]]["uri"]) / MODEL_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    service.kill("ray::ServeReplica", number=1)
+    time.sleep(10)
+    path.write_bytes(whole)
+    return "cut the bundle in half, killed a replica, mended it after 10 s"
+
+
+def take_mlflow(service: Service) -> str:
+    """The tracking database; the service needs none."""
+    path = service.home / "mlflow.db"
+    path.rename(path.with_suffix(".away"))
+    service.kill("ray::ServeReplica", number=1)
+    time.sleep(5)
+    path.with_suffix(".away").rename(path)
+    return "took MLflow's database away, killed a replica"
+
+
+def swap_models(service: Service) -> str:
+    """Another version every second for a minute."""
+    for number in range(SWAPS):
+        service.swap(service.versions[(number + 1) % 2])
+        time.sleep(1)
+    service.swap(service.versions[0])
+    return f"swapped the model {SWAPS} times in {SWAPS} s"
+
+
+def kill_head(service: Service) -> str:
+    """The head's control store; another one takes up from Redis what it knew."""
+    service.cluster.head_node.kill_gcs_server()
+    time.sleep(GCS_AWAY_S)
+    service.cluster.head_node.start_gcs_server()
+    return f"killed the head's control store, started another after {GCS_AWAY_S:g} s"
+
+
+FAULTS: Final[Mapping[str, Callable[[Service], str]]] = {
+    "replica": kill_replica,
+    "replicas": kill_replicas,
+    "controller": kill_controller,
+    "proxy": kill_proxy,
+    "manager": kill_manager,
+    "node": kill_node,
+    "bundle": damage_bundle,
+    "mlflow": take_mlflow,
+    "swaps": swap_models,
+    "head": kill_head,
+}
+
+
+def attempt(name: str, service: Service, clients: Clients) -> Outcome:
+    """Do one fault under load, until the service answers steadily again."""
+    service.wait(clients.answering, "answers", timeout=RECOVERY_TIMEOUT_S)
+    time.sleep(CALM_S)
+    clients.tally()
+    started = time.monotonic()
+    done = FAULTS[name](service)
+    service.wait(
+        lambda: clients.answering() and len(service.processes("ray::ServeReplica")) == 2,
+        f"recovery from {name}",
+        timeout=RECOVERY_TIMEOUT_S,
+    )
+    time.sleep(CALM_S)
+    seconds = time.monotonic() - started
+    seen = asdict(clients.tally())
+    return Outcome(fault=name, done=done, seconds=seconds, **seen)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """A redis of our own on a free port."""
+    port = free_port()
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield f"{HOST}:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def run(names: Sequence[str], home: Path) -> list[Outcome]:
+    """All faults on one service, those of the head on one with a redis."""
+    found: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, _redis(names, folder) as redis:
+        service = Service(home, free_port(), redis=redis)
+        service.start()
+        try:
+            with Clients(service.port, expected(service)) as clients:
+                for name in names:
+                    say(f"{name} ...")
+                    found.append(attempt(name, service, clients))
+                    say(f"  lost {found[-1].lost} of {found[-1].asked}")
+        finally:
+            service.stop()
+    return found
+
+
+@contextmanager
+def _redis(names: Sequence[str], folder: str) -> Iterator[str | None]:
+    if "head" not in names:
+        yield None
+        return
+    with redis_server(Path(folder)) as address:
+        yield address
+
+
+def two_versions(home: Path) -> Path:
+    """A home with two versions to swap between, the second champion; searched for."""
+    for seed in ("42", "43"):
+        command = [sys.executable, "-m", "tune.search", "--num-samples", "2", "--folds", "3"]
+        space = f"{Path(__file__).with_name('bench_serve.py')}:LINEAR"
+        command += ["--scheduler", "none", "--space", space, "--seed", seed]
+        environment = {**os.environ, "HEART_HOME": str(home)}
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return home
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """Print the table, in Markdown."""
+    columns = ("what was done", "asked", "repeated", "lost", "wrong", "longest gap, s", "worst, ms")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), box=box.MARKDOWN)
+    for x in outcomes:
+        numbers = (str(n) for n in (x.asked, x.repeated, x.lost, x.wrong))
+        table.add_row(x.done, *numbers, f"{x.gap_s:.1f}", f"{x.worst_ms:.0f}")
+    Console(width=160, highlight=False).print(table)
+
+
+def _names(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in FAULTS:
+            raise UsageError(f'--only takes {", ".join(FAULTS)}, got "{name}"', field="only")
+    if "head" in names and shutil.which("redis-server") is None:
+        raise UsageError("head needs redis-server, none is installed", field="only")
+    return names
+
+
+def main() -> int:
+    """Do the faults, print and write what was lost."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", default=",".join(FAULTS), help="faults by name")
+    parser.add_argument("--home", type=Path, help="a HEART_HOME with two versions or more")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/faults.json"))
+    given = parser.parse_args()
+    keep_private()
+    names = _names(given.only)
+    adopt_orphans()
+    with tempfile.TemporaryDirectory(prefix="faults-home-") as folder:
+        home = given.home or two_versions(Path(folder) / "home")
+        outcomes = run(names, home.resolve())
+    write_json(given.out, {"outcomes": [asdict(x) for x in outcomes]})
+    show(outcomes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
