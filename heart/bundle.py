@@ -18,7 +18,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from heart.attributes import ATTRIBUTES, NAMES
+from heart.attributes import ATTRIBUTES
 from heart.calibration import Calibration
 from heart.decision import Bounds
 from heart.errors import BundleError
@@ -29,6 +29,7 @@ MODEL_FILE = "model.onnx"
 METADATA_FILE = "metadata.json"
 EVALUATION_FILE = "evaluation.json"
 CHAMPION_FILE = "champion.json"
+INPUT = "attributes"
 PROBABILITY_OUTPUT = "probabilities"
 
 _REFUSALS = (
@@ -137,6 +138,12 @@ class Bundle:
         self.recalibration: str | None = None
         self.calibrations: tuple[Calibration, ...] = (metadata.calibration,)
         self._session = open_session(graph)
+        known = metadata.training_ranges
+        self._ranges = tuple(
+            (column, attribute.name, known[attribute.name])
+            for column, attribute in enumerate(ATTRIBUTES)
+            if attribute.name in known
+        )
 
     def predict(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Probabilities of disease, shape (n,), for rows of shape (n, 13), NaN where missing."""
@@ -154,11 +161,10 @@ class Bundle:
     def warnings(self, patient: Sequence[float]) -> list[str]:
         """Which attributes of one patient lie outside what the model was trained on."""
         return [
-            f"{attribute.name} {value:g} is outside the training range {known.low:g} to "
+            f"{name} {patient[column]:g} is outside the training range {known.low:g} to "
             f"{known.high:g}"
-            for attribute, value in zip(ATTRIBUTES, patient, strict=True)
-            if (known := self.metadata.training_ranges.get(attribute.name)) is not None
-            and (value < known.low or value > known.high)
+            for column, name, known in self._ranges
+            if patient[column] < known.low or patient[column] > known.high
         ]
 
 
@@ -177,11 +183,11 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
     except _REFUSALS as error:
         reason = str(error).partition("\n")[0]
         raise BundleError(f"{MODEL_FILE} is no ONNX graph: {reason}", field=MODEL_FILE) from error
-    inputs = {column.name for column in session.get_inputs()}
+    inputs = {taken.name for taken in session.get_inputs()}
     outputs = {output.name for output in session.get_outputs()}
-    if inputs != set(NAMES) or PROBABILITY_OUTPUT not in outputs:
+    if inputs != {INPUT} or PROBABILITY_OUTPUT not in outputs:
         raise BundleError(
-            f"{MODEL_FILE} must take the {len(NAMES)} attributes and give {PROBABILITY_OUTPUT}, "
+            f"{MODEL_FILE} must take {INPUT} and give {PROBABILITY_OUTPUT}, "
             f"it takes {', '.join(sorted(inputs))} and gives {', '.join(sorted(outputs))}",
             field=MODEL_FILE,
         )
@@ -189,7 +195,7 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[np.float64]:
-    """Probabilities of disease, shape (n,); the graph takes one float32 column an attribute.
+    """Probabilities of disease, shape (n,), for rows of shape (n, 13), in float32 in the graph.
 
     A row's answer does not depend on the rows beside it, to the last bit but for quadratic
     discriminants, whose sums onnxruntime takes in another order (4e-7). One row alone goes in
@@ -198,9 +204,7 @@ def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[
     table = np.asarray(rows, dtype=np.float32)
     if len(table) == 1:
         return run_graph(session, np.repeat(table, 2, axis=0))[:1]
-    columns = np.ascontiguousarray(table.T)
-    feed = {name: column.reshape(-1, 1) for name, column in zip(NAMES, columns, strict=True)}
-    (probabilities,) = session.run([PROBABILITY_OUTPUT], feed)
+    (probabilities,) = session.run([PROBABILITY_OUTPUT], {INPUT: table})
     return np.asarray(probabilities, dtype=np.float64)[:, 1]
 
 

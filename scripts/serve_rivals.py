@@ -109,8 +109,6 @@ def _onnx_app(folder: Path) -> Any:
     import onnxruntime
     from fastapi import FastAPI
 
-    from heart.attributes import NAMES
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -121,8 +119,7 @@ def _onnx_app(folder: Path) -> Any:
 
     def answers(patients: list[Any]) -> list[dict[str, Any]]:
         rows = np.array([list(p.model_dump().values()) for p in patients], dtype=np.float32)
-        feed = {name: rows[:, [column]] for column, name in enumerate(NAMES)}
-        found = session.run(["probabilities"], feed)[0][:, 1].tolist()
+        found = session.run(["probabilities"], {"attributes": rows})[0][:, 1].tolist()
         return [{"prediction": int(p >= 0.5), "probability": p} for p in found]
 
     async def predict(patient: Patient) -> dict[str, Any]:  # type: ignore[valid-type]

@@ -168,7 +168,7 @@ def create_app(
         (method, route.path): route.endpoint
         for route in documented.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
     return Application(
         documented, handlers, model=model, metrics=metrics, log=log, requests=requests

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
+from heart.errors import UsageError
 from heart.settings import Settings
 from serve_app.api import create_app
 from serve_app.application import Application
@@ -93,6 +94,12 @@ def _scale(settings: Settings) -> dict[str, Any]:
     """How many replicas: a number, or bounds between which load decides."""
     if settings.max_replicas is None:
         return {"num_replicas": settings.num_replicas}
+    if settings.max_replicas < settings.num_replicas:
+        raise UsageError(
+            f"HEART_MAX_REPLICAS must be at least HEART_NUM_REPLICAS, {settings.num_replicas}, "
+            f"got {settings.max_replicas}",
+            field="HEART_MAX_REPLICAS",
+        )
     bounds = AutoscalingConfig(
         min_replicas=settings.num_replicas,
         max_replicas=settings.max_replicas,
