@@ -11,11 +11,13 @@ import ray
 
 import serve_app  # noqa: F401 - sets Ray's variables, as `serve run` does before Ray starts
 from heart.settings import Settings, keep_private
+from tests.haproxy import of_its_own
 from tune.options import QUICK_FOLDS, QUICK_SAMPLES, Options
 from tune.result import Result
 from tune.runner import connected
 from tune.search import run
 
+os.environ.update(of_its_own())  # read when Ray starts
 ALLOWED_SKIPS: dict[str, str] = {}
 """Tests that continuous integration may skip, each with its reason."""
 

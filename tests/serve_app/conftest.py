@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from heart.bundle import Bundle, load_champion
 from heart.settings import Settings
 from serve_app.deployment import build
 from serve_app.schemas import example
+from tests.haproxy import free_port
 
 
 @pytest.fixture
@@ -34,9 +34,7 @@ def bundle(champion_home: Path) -> Bundle:
 @pytest.fixture(scope="package")
 def serve_url(ray_instance: int) -> Iterator[str]:
     """Ray Serve without an application yet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,36 +15,20 @@ import httpx
 import pytest
 
 from heart.bundle import Bundle
+from tests.haproxy import free_port, of_its_own
 
 pytestmark = pytest.mark.full
 START_S = 60.0
 END_S = 40.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def run(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
+def run(champion_home: Path) -> Iterator[tuple[str, Any]]:
     """The address of a service in a process of its own, and that process."""
-    port, folder = free_port(), tmp_path_factory.mktemp("haproxy")
+    port = free_port()
     process = subprocess.Popen(
         [Path(sys.executable).parent / "serve", "run", "--address", "local", "serve_app:app"],
-        env=os.environ
-        | {
-            "HEART_HOME": str(champion_home),
-            "HEART_PORT": str(port),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        },
+        env=os.environ | of_its_own() | {"HEART_HOME": str(champion_home), "HEART_PORT": str(port)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

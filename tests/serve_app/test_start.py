@@ -14,7 +14,7 @@ from ray.serve import Application
 import serve_app
 from heart.settings import PRIVACY, Settings
 from serve_app.deployment import build
-from serve_app.environment import VARIABLES
+from serve_app.environment import BINARY_VARIABLE, HAPROXY, VARIABLES
 
 IMPORT = """
 import json, os, sys
@@ -25,7 +25,9 @@ print(json.dumps({"variables": dict(os.environ), "ray": "ray" in sys.modules}))
 
 def imported(**variables: str) -> tuple[dict[str, str], bool]:
     """The variables after the import in a fresh process, and whether it imported Ray."""
-    inherited = {k: v for k, v in os.environ.items() if k not in {**VARIABLES, **PRIVACY}}
+    inherited = {
+        k: v for k, v in os.environ.items() if k not in {**VARIABLES, **HAPROXY, **PRIVACY}
+    }
     done = subprocess.run(
         [sys.executable, "-c", IMPORT],
         env={**inherited, **variables},
@@ -42,7 +44,17 @@ def test_the_import_sets_variables_and_no_more() -> None:
     assert not ray
 
 
-def test_app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_haproxy_is_used_where_there_is_one() -> None:
+    with_it, _ = imported(**{BINARY_VARIABLE: sys.executable})
+    assert HAPROXY.items() <= with_it.items()
+    without, _ = imported(**{BINARY_VARIABLE: "/nowhere/haproxy"})
+    assert not HAPROXY.keys() & without.keys()
+
+
+def test_app(
+    ray_instance: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
     assert isinstance(serve_app.app, Application)
     monkeypatch.setenv("HEART_NUM_REPLICAS", "0")
     with pytest.raises(SystemExit, match="2"):
