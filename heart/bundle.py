@@ -8,6 +8,7 @@ module needs neither scikit-learn nor MLflow: a replica imports it and little el
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from heart.attributes import ATTRIBUTES
+from heart.attributes import ATTRIBUTES, NAMES, parse_patient
 from heart.calibration import Calibration
 from heart.decision import Bounds
-from heart.errors import BundleError
+from heart.errors import BundleError, HeartError
 from heart.evaluation import Interval
 from heart.files import sha256, write_json, write_whole
 
@@ -82,7 +83,10 @@ class Lineage(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What a bundle says of itself."""
+    """What a bundle says of itself.
+
+    ``reference`` is the patient that others are explained against, in UCI coding.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,11 +96,25 @@ class Metadata(BaseModel):
     calibration: Calibration
     bounds: Bounds
     training_ranges: dict[str, Range]
+    reference: dict[str, float]
     cv: dict[str, Interval]
     test: dict[str, Interval]
     parity: float
     onnx_sha256: str
     evaluation_sha256: str
+
+    @field_validator("reference")
+    @classmethod
+    def _lacks_nothing(cls, reference: dict[str, float]) -> dict[str, float]:
+        """All thirteen attributes, each with a value that a patient can have."""
+        try:
+            values = parse_patient(reference)
+        except HeartError as error:
+            raise ValueError(error.message) from None
+        missing = [name for name, value in zip(NAMES, values, strict=True) if math.isnan(value)]
+        if missing:
+            raise ValueError(f"the reference lacks {', '.join(missing)}")
+        return reference
 
 
 class Champion(BaseModel):

@@ -13,6 +13,8 @@ from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from heart.attributes import NAMES
+from heart.coalitions import Method
 from heart.decision import Decision
 
 ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -48,6 +50,48 @@ class Prediction(Verdict):
 
     model_version: Version
     run_id: RunId
+
+
+_EACH_ATTRIBUTE: Any = {"propertyNames": {"enum": list(NAMES)}, "minProperties": len(NAMES)}
+
+
+class ExplainedPrediction(Prediction):
+    """The answer for one patient, and what each attribute has to do with it."""
+
+    base_probability: Annotated[
+        float, Field(ge=0, le=1, description="probability of the reference patient")
+    ]
+    reference: Annotated[
+        dict[str, float],
+        Field(
+            description="the patient that this one is compared with, in UCI's coding: medians and "
+            "most frequent codes of the training rows",
+            json_schema_extra=_EACH_ATTRIBUTE,
+        ),
+    ]
+    contributions: Annotated[
+        dict[str, float],
+        Field(
+            description="each attribute's Shapley value, in probability: they add up to "
+            "`probability` minus `base_probability`. That of a missing attribute is what filling "
+            "it in did",
+            json_schema_extra=_EACH_ATTRIBUTE,
+        ),
+    ]
+    method: Annotated[
+        Method,
+        Field(
+            description="`exact`, or `sampled` where the model is too slow for all coalitions of "
+            "attributes; the sum is exact in both"
+        ),
+    ]
+    coalitions: Annotated[
+        int, Field(ge=1, description="coalitions of attributes that the model judged")
+    ]
+    error: Annotated[
+        float,
+        Field(ge=0, description="largest standard error of a contribution, 0 where exact"),
+    ]
 
 
 class ErrorDetail(TypedDict):

@@ -24,11 +24,13 @@ from heart.errors import (
     MediaTypeError,
     MissingAttributeError,
     NoModelError,
+    OverloadedError,
     UnknownAttributeError,
 )
 from serve_app import errors, exposition, schemas
 from serve_app.answers import (
     BatchPrediction,
+    ExplainedPrediction,
     Health,
     ModelCard,
     Prediction,
@@ -37,6 +39,7 @@ from serve_app.answers import (
 )
 from serve_app.application import Application
 from serve_app.bodies import read_object
+from serve_app.explaining import Explaining
 from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
 from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
@@ -63,6 +66,7 @@ class Routes:
     def __init__(self, model: Model, metrics: Metrics) -> None:
         self._model = model
         self._metrics = metrics
+        self._explaining = Explaining()
 
     async def health(self, request: Request) -> Response:
         """Whether the process lives. It does not say that a model is loaded: see /ready."""
@@ -126,6 +130,19 @@ class Routes:
             "model_version": bundle.version,
             "run_id": bundle.metadata.lineage.run_id,
         }
+        return render(answer)
+
+    async def explain(self, request: Request) -> Response:
+        """The probability of one patient, and each attribute's contribution to it.
+
+        The contributions add up to the difference from the probability of a reference patient.
+        They say what the model makes of the values, not what a change of them would bring about.
+        """
+        bundle = self._model.require()
+        coding = read_coding(request)
+        patient = parse_patient(await read_object(request, limit=PATIENT_BYTES), coding)
+        answer = await self._explaining.explain(bundle, patient)
+        self._metrics.count_predictions([answer["prediction"]])
         return render(answer)
 
     async def metrics(self, request: Request) -> Response:
@@ -251,4 +268,15 @@ def add_predictions(app: FastAPI, routes: Routes) -> None:
             **schemas.errors(*BODY_ERRORS, NoModelError),
         },
         openapi_extra=schemas.body(schemas.batch(limit=BATCH_LIMIT)),
+    )
+    app.add_api_route(
+        "/explain",
+        routes.explain,
+        methods=["POST"],
+        tags=["prediction"],
+        responses={
+            200: {"model": ExplainedPrediction},
+            **schemas.errors(*BODY_ERRORS, *PATIENT_ERRORS, NoModelError, OverloadedError),
+        },
+        openapi_extra=schemas.body(schemas.PATIENT),
     )

@@ -19,6 +19,7 @@ from heart.comparison import score_interval
 from heart.conversion import PARITY_BOUND, parity, probabilities, to_onnx
 from heart.errors import BundleError, UsageError
 from heart.evaluation import Interval, intervals
+from heart.explanation import reference_patient
 from heart.files import sha256
 from heart.settings import Settings
 from tune.leaderboard import Entry, preferred
@@ -104,6 +105,7 @@ def metadata(
             name: Range(low=float(columns[name].min()), high=float(columns[name].max()))
             for name in NUMERIC
         },
+        reference=reference_patient(plan.train.X.to_numpy()),
         cv=winner.cv,
         test=winner.test,
         parity=winner.parity,

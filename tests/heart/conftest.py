@@ -15,6 +15,7 @@ from heart.cohorts import Cohort
 from heart.conversion import to_onnx
 from heart.decision import Bounds
 from heart.evaluation import Interval
+from heart.explanation import reference_patient
 from heart.files import sha256
 
 RECIPE = Recipe(family="logistic_regression", params={"C": 0.1}, preprocessing="default")
@@ -65,6 +66,7 @@ def metadata(graph: bytes, train: Cohort) -> Metadata:
         training_ranges={
             name: Range(low=train.X[name].min(), high=train.X[name].max()) for name in NUMERIC
         },
+        reference=reference_patient(train.X.to_numpy()),
         cv={"roc_auc": score},
         test={"roc_auc": score},
         parity=1e-7,

@@ -18,6 +18,7 @@ STATUSES = {
     ("/metrics", "get"): {"200", "500"},
     ("/predict", "post"): {"200", "400", "413", "415", "422", "500", "503"},
     ("/predict/batch", "post"): {"200", "400", "413", "415", "422", "500", "503"},
+    ("/explain", "post"): {"200", "400", "413", "415", "422", "500", "503"},
 }
 
 
@@ -98,6 +99,7 @@ def test_answers_are_as_described(
         ("/predict", "post", client.post("/predict", json={})),
         ("/predict", "post", client.post("/predict", content="{}")),
         ("/predict/batch", "post", client.post("/predict/batch", json=batch)),
+        ("/explain", "post", client.post("/explain", json={**patient, "thal": None})),
         ("/health", "get", client.get("/health")),
         ("/ready", "get", client.get("/ready")),
         ("/model", "get", client.get("/model")),
@@ -110,6 +112,15 @@ def test_answers_are_as_described(
 def test_an_answer_without_a_part_is_not(document: dict[str, Any]) -> None:
     schema = answer_schema(document, "/predict", "post", 200)
     assert not validator(document, schema).is_valid({"prediction": 1})
+
+
+def test_contributions_have_every_attribute(
+    document: dict[str, Any], client: httpx.Client, patient: dict[str, Any]
+) -> None:
+    schema = answer_schema(document, "/explain", "post", 200)
+    content = client.post("/explain", json=patient).json()
+    del content["contributions"]["thal"]
+    assert not validator(document, schema).is_valid(content)
 
 
 def test_batches_are_described(document: dict[str, Any], patient: dict[str, Any]) -> None:
@@ -127,6 +138,6 @@ def test_metrics_are_text(document: dict[str, Any]) -> None:
 
 
 def test_the_coding_is_described(document: dict[str, Any]) -> None:
-    for path in ("/predict", "/predict/batch"):
+    for path in ("/predict", "/predict/batch", "/explain"):
         (parameter,) = document["paths"][path]["post"]["parameters"]
         assert parameter["schema"]["enum"] == ["uci", "kaggle"]
