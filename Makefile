@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run search serve mlflow-ui eda results lint types test test-full clean
+.PHONY: help setup run search serve mlflow-ui eda results lint types test test-full image image-run image-stop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,15 @@ test: lint types ## lint, types and the tests, with coverage
 
 test-full: test ## the same and the long tests
 	$(BIN)/python -m pytest -m full
+
+image: ## the container image, with docker or podman
+	@scripts/image.sh build
+
+image-run: ## the service in a container, on http://127.0.0.1:8000
+	@scripts/image.sh run
+
+image-stop: ## end that
+	@scripts/image.sh stop
 
 clean: ## remove the environment, caches and all output
 	rm -rf .venv artifacts .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -5,7 +5,6 @@ Runs in a pod, as an account that may read the RayJob ``heart-search`` and creat
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -23,19 +22,24 @@ SEARCH: Final = "heart-search"
 
 
 def main() -> int:
-    """Create the copy, and say its name."""
+    """Start it, and say its name."""
     config.load_incluster_config()
-    namespace = os.environ["NAMESPACE"]
-    rayjobs = client.CustomObjectsApi()
-    where = (GROUP, VERSION, namespace, RAYJOBS)
+    print(f"RayJob {start(client.CustomObjectsApi(), os.environ)} created")
+    return 0
+
+
+def start(rayjobs: client.CustomObjectsApi, environment: Mapping[str, str]) -> str:
+    """Create a copy of the suspended RayJob; its name. Raises `ClusterError`."""
+    where = (GROUP, VERSION, environment["NAMESPACE"], RAYJOBS)
     try:
         pattern = rayjobs.get_namespaced_custom_object(*where, SEARCH)
-        made = rayjobs.create_namespaced_custom_object(*where, copy_of(pattern, os.environ))
+        made = rayjobs.create_namespaced_custom_object(*where, copy_of(pattern, environment))
     except ApiException as error:
-        reason = json.loads(error.body or "{}").get("message") or error.reason
-        raise ClusterError(f"RayJob {SEARCH} in {namespace} cannot be copied: {reason}") from None
-    print(f"RayJob {made['metadata']['name']} created in {namespace}")
-    return 0
+        raise ClusterError(
+            f"RayJob {SEARCH} of namespace {environment['NAMESPACE']} cannot be copied: "
+            f"{error.status} {error.reason}"
+        ) from None
+    return str(made["metadata"]["name"])
 
 
 def copy_of(pattern: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
