@@ -2,9 +2,10 @@
 
 The shares are baseline Shapley values (Sundararajan and Najmi, 2020): of all ways to turn a
 stated reference patient into the patient, attribute by attribute, the mean change of the
-probability that is served when the attribute's turn comes. They add up exactly, an attribute
-that the model does not use has none, and two that it treats alike have the same. A missing
-value is a value like any other: its share is what the model's imputation does.
+probability that is served when the attribute's turn comes. They add up exactly; an attribute
+that the model does not use has none, and two that it treats alike have the same, but for the
+error that is told where the shares are sampled. A missing value is a value like any other: its
+share is what the model's imputation does.
 """
 
 from __future__ import annotations

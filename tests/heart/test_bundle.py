@@ -267,7 +267,7 @@ def test_rows_may_be_lists(bundle: Bundle) -> None:
 
 
 def test_serving_imports_neither_scikit_learn_nor_mlflow() -> None:
-    script = "import sys, heart.bundle; print(*sys.modules)"
+    script = "import sys, heart.bundle, heart.explanation; print(*sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -80,6 +80,37 @@ def test_who_are_treated_alike_have_the_same(values: Floats) -> None:
     assert shares[0] == pytest.approx(shares[1], abs=1e-12)
 
 
+def test_a_sample_shares_polynomials_of_the_third_degree_exactly() -> None:
+    rng = np.random.default_rng(5)
+    plan, whole = sampled(9, 350), exact(9)
+    groups = [rng.permutation(9)[:size] for size in (1, 1, 2, 2, 2, 3, 3, 3, 3)]
+    worths = rng.normal(size=len(groups))
+
+    def value(plan: Design) -> Floats:
+        whole_groups = [plan.members[:, group].all(axis=1) for group in groups]
+        return np.asarray(worths @ np.array(whole_groups))
+
+    shares, errors = plan.shares(value(plan))
+    np.testing.assert_allclose(shares, whole.shares(value(whole))[0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(errors, 0, atol=1e-10)
+    expected = np.zeros(9)
+    for group, worth_of in zip(groups, worths, strict=True):
+        expected[group] += worth_of / len(group)
+    np.testing.assert_allclose(shares, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("d", "rows"), [(9, 350), (10, 996), (11, 600), (13, 1000), (13, 2048)])
+def test_the_fit_of_a_sample_is_sound(d: int, rows: int) -> None:
+    plan = sampled(d, rows)
+    k = sum(math.comb(d, size) for size in range(4))
+    assert plan.basis.shape == (len(plan.members), k)
+    np.testing.assert_allclose(plan.basis.T @ plan.basis, np.eye(k), atol=1e-10)
+    assert np.abs(plan.credit).max() < 1e4
+    values = np.random.default_rng(d).random(len(plan.members))
+    shares, _ = plan.shares(values)
+    assert shares.sum() == pytest.approx(values[-1] - values[0], abs=1e-10)
+
+
 def test_a_sum_is_shared_as_it_is_made_with_and_without_all_coalitions() -> None:
     each = np.array([0.3, -0.2, 0.0, 1.5, 0.01])
     for plan in (exact(D), sampled(D, 20)):
@@ -88,7 +119,7 @@ def test_a_sum_is_shared_as_it_is_made_with_and_without_all_coalitions() -> None
         np.testing.assert_allclose(errors, 0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("d", "rows"), [(6, 50), (9, 250), (13, 1000)])
+@pytest.mark.parametrize(("d", "rows"), [(6, 50), (9, 250), (9, 400), (13, 800), (13, 1600)])
 def test_a_sample_is_off_by_what_it_says(d: int, rows: int) -> None:
     """Over games and members, the true value lies within two standard errors mostly."""
     rng = np.random.default_rng(d)
@@ -107,8 +138,8 @@ def test_a_sample_is_off_by_what_it_says(d: int, rows: int) -> None:
         assert (errors > 0).all()
         off.append((shares - whole.shares(value(whole))[0]) / errors)
     distances = np.abs(np.concatenate(off))
-    assert 0.85 < (distances < 2).mean() <= 0.99
-    assert 0.5 < np.sqrt((distances**2).mean()) < 1.6
+    assert (distances < 2).mean() > 0.85
+    assert 0.5 < np.sqrt((distances**2).mean()) < 1.4
 
 
 @pytest.mark.parametrize(("d", "rows"), [(13, 200), (13, 1000), (10, 300), (8, 255)])
