@@ -221,7 +221,7 @@ def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[
     """
     table = np.asarray(rows, dtype=np.float32)
     if len(table) == 1:
-        return run_graph(session, np.repeat(table, 2, axis=0))[:1]
+        return run_graph(session, np.concatenate((table, table)))[:1]
     (probabilities,) = session.run([PROBABILITY_OUTPUT], {INPUT: table})
     return np.asarray(probabilities, dtype=np.float64)[:, 1]
 

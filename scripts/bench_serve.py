@@ -50,7 +50,6 @@ from heart.errors import NoModelError, UsageError, run_main
 from heart.files import write_json
 from heart.pipelines import build
 from heart.settings import Settings, keep_private
-from tune.spaces import FamilySpace, LogUniform, Space
 
 if TYPE_CHECKING:
     from heart.pipelines import Preprocessing
@@ -64,15 +63,6 @@ BATCH: Final = 100
 BATCH_CONCURRENCY: Final = 8
 START_TIMEOUT_S: Final = 120.0
 WIDTH: Final = 160
-LINEAR: Final = Space(
-    name="linear",
-    families=(
-        FamilySpace(
-            "logistic_regression",
-            {"C": LogUniform(0.01, 1.0), "solver": "lbfgs", "l1_ratio": 0.0, "max_iter": 1000},
-        ),
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ def prepare(folder: Path, home: Path | None) -> Model:
 def search(home: Path) -> None:
     """A champion of the linear family, by the project's own search."""
     command = [sys.executable, "-m", "tune.search", "--num-samples", "4", "--scheduler", "none"]
-    command += ["--space", f"{Path(__file__).resolve()}:LINEAR"]
+    command += ["--space", f"{Path(__file__).with_name('linear_space.py').resolve()}:LINEAR"]
     environment = {**os.environ, "HEART_HOME": str(home)}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -409,6 +399,9 @@ def main() -> int:
     if shutil.which("wrk") is None:
         raise UsageError("wrk is needed for the load, none is installed", field="wrk")
     adopt_orphans()
+    # Also where this was started in the background, and must not hear of Ctrl-C: what is started
+    # here has to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     loads: list[Load] = []
     served: list[Served] = []
     failures: dict[str, str] = {}

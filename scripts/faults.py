@@ -452,7 +452,7 @@ def two_versions(home: Path) -> Path:
     """A home with two versions to swap between, the second champion; searched for."""
     for seed in ("42", "43"):
         command = [sys.executable, "-m", "tune.search", "--num-samples", "2", "--folds", "3"]
-        space = f"{Path(__file__).with_name('bench_serve.py')}:LINEAR"
+        space = f"{Path(__file__).with_name('linear_space.py').resolve()}:LINEAR"
         command += ["--scheduler", "none", "--space", space, "--seed", seed]
         environment = {**os.environ, "HEART_HOME": str(home)}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -489,6 +489,9 @@ def main() -> int:
     keep_private()
     names = _names(given.only)
     adopt_orphans()
+    # Also where this was started in the background, and must not hear of Ctrl-C: what is started
+    # here has to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="faults-home-") as folder:
         home = given.home or two_versions(Path(folder) / "home")
         outcomes = run(names, home.resolve())

@@ -60,6 +60,7 @@ class Heart:
         self._work = asyncio.create_task(self._background())
         yield
         self._work.cancel()
+        self._metrics.report(self._model)
         self._requests.flush()
 
     async def _background(self) -> None:

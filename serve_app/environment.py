@@ -24,6 +24,9 @@ HAPROXY: Final[Mapping[str, str]] = {
     # A replica that dies before it answers loses nothing, nor does one without a model, or one
     # that is too busy where another is not: another one is asked.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response 503",
+    # HAProxy's manager reads a line of HAProxy's for each request, and it is Python. What the
+    # replicas count says the same, and HAProxy has an exporter of its own.
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # How soon a dead HAProxy is noticed, 10 s by default.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     # A client that says nothing for so long has gone, or means ill. An hour by default.

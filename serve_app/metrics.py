@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+from collections import Counter as Counts
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +29,8 @@ class Metrics:
     """The metrics of one replica; Serve adds the labels application, deployment and replica."""
 
     def __init__(self) -> None:
+        self._answered: Counts[tuple[str, str, int]] = Counts()
+        self._judged: Counts[int] = Counts()
         route = labels("endpoint", "method")
         self._requests = Counter(
             "heart_api_requests_total", "Requests answered.", labels(*route, "http_status")
@@ -57,26 +59,36 @@ class Metrics:
 
     def count_request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """One request; ``endpoint`` is a route's template, never a path that a client made up."""
-        tags = {
-            "endpoint": endpoint,
-            "method": method if method in METHODS else OTHER_METHOD,
-        }
-        self._requests.inc(1, {**tags, "http_status": str(status)})
-        self._latency.observe(seconds, tags)
-        if status >= 400:
-            self._errors.inc(1, tags)
+        known = method if method in METHODS else OTHER_METHOD
+        self._answered[endpoint, known, status] += 1
+        self._latency.observe(seconds, {"endpoint": endpoint, "method": known})
 
     def count_predictions(self, predictions: Sequence[int]) -> None:
         """Patients judged, each 0 or 1."""
-        for prediction, number in collections.Counter(predictions).items():
+        self._judged.update(predictions)
+
+    def _pass_on(self) -> None:
+        """Give Ray the counts since the last time: at each request they would cost more."""
+        for (endpoint, method, status), number in self._answered.items():
+            tags = {"endpoint": endpoint, "method": method}
+            self._requests.inc(number, {**tags, "http_status": str(status)})
+            if status >= 400:
+                self._errors.inc(number, tags)
+        for prediction, number in self._judged.items():
             self._predictions.inc(number, {"outcome": OUTCOMES[prediction]})
+        self._answered.clear()
+        self._judged.clear()
 
     def count_payloads_dropped(self, rows: int) -> None:
         """Patients that are missing in the payload log."""
         self._dropped.inc(rows)
 
     def report(self, model: Model) -> None:
-        """Set the gauges. Ray forgets one that is not set again within two of its intervals."""
+        """Pass on the counts and set the gauges.
+
+        Ray forgets a gauge that is not set again within two of its intervals.
+        """
+        self._pass_on()
         self._loaded.set(0 if model.bundle is None else 1, {})
         if model.bundle is not None:
             self._info.set(1, {"model_version": model.bundle.version, "run_id": str(model.run_id)})
