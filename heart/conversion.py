@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,10 @@ import onnx
 import pandas as pd
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
+from heart import neighbours
 from heart.attributes import NAMES
 from heart.bundle import INPUT, open_session, run_graph
 
@@ -38,10 +40,22 @@ def to_onnx(pipeline: Pipeline) -> bytes:
             pipeline,
             initial_types=inputs,
             options={id(pipeline): {"zipmap": False}},
+            **_own_converters(pipeline),
             name=GRAPH_NAME,
             target_opset=OPSET,
         )
     return bytes(_with_one_input(model).SerializeToString())
+
+
+def _own_converters(pipeline: Pipeline) -> dict[str, Any]:
+    """What the conversion is told of nearest neighbours of the kind that the spaces have."""
+    model = pipeline[-1]
+    if not isinstance(model, KNeighborsClassifier) or not neighbours.converts(model):
+        return {}
+    return {
+        "custom_conversion_functions": {KNeighborsClassifier: neighbours.convert},
+        "custom_shape_calculators": {KNeighborsClassifier: neighbours.shapes},
+    }
 
 
 def _with_one_input(model: onnx.ModelProto) -> onnx.ModelProto:

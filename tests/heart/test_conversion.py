@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from heart.attributes import ATTRIBUTES, NAMES
 from heart.bundle import open_session, run_graph
-from heart.cohorts import Cohort
+from heart.cohorts import Cohort, load, split
 from heart.conversion import PARITY_BOUND, parity, probabilities, to_onnx
 from heart.pipelines import FAMILIES, as_frame, build
 from tests.heart.families import PARAMS, SERVABLE
@@ -78,3 +79,23 @@ def test_the_graph_is_the_pipeline_for_any_patient(
 
 def test_a_graph_is_the_same_bytes_each_time(pipeline: Pipeline, graph: bytes) -> None:
     assert to_onnx(pipeline) == graph
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("n_neighbors", [1, 36])
+def test_neighbours_are_those_of_the_pipeline(p: int, n_neighbors: int) -> None:
+    train, test = split(load("all"), test_size=0.2, seed=42)
+    params = {"n_neighbors": n_neighbors, "p": p}
+    pipeline = build("k_nearest_neighbours", params, seed=42).fit(train.X, train.y)
+    graph = to_onnx(pipeline)
+    assert parity(pipeline, graph, train.X) < 1e-6
+    assert parity(pipeline, graph, test.X) < 1e-6
+
+
+@pytest.mark.parametrize("params", [{"p": 3}, {"weights": "distance"}])
+def test_neighbours_of_another_kind_have_the_converter_s_graph(params: dict[str, Any]) -> None:
+    patients = load("cleveland")
+    pipeline = build("k_nearest_neighbours", {"n_neighbors": 5, **params}, seed=42)
+    graph = to_onnx(pipeline.fit(patients.X, patients.y))
+    assert onnx.load_from_string(graph).graph.node[-1].op_type != "ArgMax"
+    run_graph(open_session(graph), patients.X.to_numpy()[:3])

@@ -61,8 +61,8 @@ def test_app(
         _ = serve_app.app
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: HEART_NUM_REPLICAS")
-    with pytest.raises(AttributeError, match="no attribute 'application'"):
-        _ = serve_app.application
+    with pytest.raises(AttributeError, match="no attribute 'service'"):
+        _ = serve_app.service
 
 
 def test_settings_reach_the_deployment() -> None:
