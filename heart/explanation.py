@@ -34,7 +34,7 @@ ROW_US: Final = {
     "logistic_interactions": 4.0,
     "quadratic_discriminant": 0.5,
     "svm": 12.0,
-    "k_nearest_neighbours": 150.0,
+    "k_nearest_neighbours": 50.0,
     "mlp": 0.5,
 }
 TREE_US: Final = {
