@@ -23,7 +23,7 @@ SEARCH: Final = "heart-search"
 
 def main() -> int:
     """Start it, and say its name."""
-    config.load_incluster_config()
+    config.load_incluster_config()  # type: ignore[no-untyped-call]
     print(f"RayJob {start(client.CustomObjectsApi(), os.environ)} created")
     return 0
 
@@ -32,8 +32,8 @@ def start(rayjobs: client.CustomObjectsApi, environment: Mapping[str, str]) -> s
     """Create a copy of the suspended RayJob; its name. Raises `ClusterError`."""
     where = (GROUP, VERSION, environment["NAMESPACE"], RAYJOBS)
     try:
-        pattern = rayjobs.get_namespaced_custom_object(*where, SEARCH)
-        made = rayjobs.create_namespaced_custom_object(*where, copy_of(pattern, environment))
+        pattern: Any = rayjobs.get_namespaced_custom_object(*where, SEARCH)
+        made: Any = rayjobs.create_namespaced_custom_object(*where, copy_of(pattern, environment))
     except ApiException as error:
         raise ClusterError(
             f"RayJob {SEARCH} of namespace {environment['NAMESPACE']} cannot be copied: "

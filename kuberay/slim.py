@@ -25,6 +25,7 @@ UNUSED: Final = (
     "ray/llm",
     "ray/cpp",
     "kubernetes/aio",
+    "virtualenv/seed/wheels/embed/*.whl",  # pip for environments that Ray would make at run time
     "**/*.pyi",
     "**/*.pyx",
     "**/*.pxd",

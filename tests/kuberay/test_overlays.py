@@ -15,6 +15,8 @@ from jsonschema import Draft202012Validator
 from overlays import KUBERAY, OVERLAYS, ROOT, Object, find, kustomize, of_kind, rendered
 from ray.serve.schema import ServeDeploySchema
 
+from serve_app.deployment import TARGET_ONGOING_REQUESTS
+
 SCHEMAS = ROOT.parent / "shared" / "schemas"
 CUSTOM = ("RayService", "RayJob")
 COMPONENT = """
@@ -104,6 +106,7 @@ def test_two_replicas_never_share_a_pod(objects: tuple[Object, ...]) -> None:
     (deployment,) = application["deployments"]
     assert deployment["max_replicas_per_node"] == 1
     bounds = deployment["autoscaling_config"]
+    assert bounds["target_ongoing_requests"] == TARGET_ONGOING_REQUESTS
     (group,) = find(objects, "RayService", "heart")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     assert bounds["min_replicas"] == group["minReplicas"] == group["replicas"] == 2
     assert group["minReplicas"] < group["maxReplicas"] <= bounds["max_replicas"]
