@@ -25,7 +25,6 @@ import pickle
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -50,6 +49,7 @@ from heart.errors import NoModelError, UsageError, run_main
 from heart.files import write_json
 from heart.pipelines import build
 from heart.settings import Settings, keep_private
+from serve_app.environment import free_port
 
 if TYPE_CHECKING:
     from heart.pipelines import Preprocessing
@@ -289,13 +289,6 @@ def measure(
         loads.append(load(**asked, concurrency=BATCH_CONCURRENCY, seconds=seconds, batch=True))
         total, replica = memory()
     return Served(program, first, total, replica), loads
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def checks(loads: Sequence[Load], served: Sequence[Served]) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -39,7 +38,8 @@ from heart import cohorts
 from heart.bundle import METADATA_FILE, MODEL_FILE, load_bundle
 from heart.errors import UsageError, run_main
 from heart.files import sha256, write_json
-from heart.settings import Settings, keep_private
+from heart.settings import keep_private
+from serve_app.environment import apart, free_port
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -54,17 +54,6 @@ START_TIMEOUT_S: Final = 90.0
 RECOVERY_TIMEOUT_S: Final = 60.0
 GCS_AWAY_S: Final = 15.0
 SWAPS: Final = 60
-SECOND_NODE: Final[Mapping[str, str]] = {
-    "RAY_SERVE_WORKER_PROXY_HTTP_PORT": "18000",
-    "RAY_SERVE_HAPROXY_STATS_PORT": "18404",
-    "RAY_SERVE_HAPROXY_METRICS_PORT": "19101",
-    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "/tmp/haproxy-serve-2/haproxy.cfg",  # noqa: S108
-    "RAY_SERVE_HAPROXY_SOCKET_PATH": "/tmp/haproxy-serve-2/admin.sock",  # noqa: S108
-    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "/tmp/haproxy-serve-2",  # noqa: S108
-    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "/tmp/haproxy-serve-2/server-state",  # noqa: S108
-    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "/tmp/haproxy-serve-2/metrics.sock",  # noqa: S108
-}
-"""Of the HAProxy of a second node on the same host, what must not be the first one's."""
 
 
 @dataclass
@@ -187,9 +176,9 @@ class Service:
 
     def __init__(self, home: Path, port: int, *, redis: str | None = None) -> None:
         self.home, self.port = home, port
-        self.settings = Settings(home=home, port=port)
         self.references = references(home)
         self._redis = redis
+        self._folder = tempfile.TemporaryDirectory(prefix="nodes-")
         self.cluster: Cluster
         self.second: Any = None
 
@@ -199,15 +188,27 @@ class Service:
         from ray import serve
         from ray.cluster_utils import Cluster
 
+        os.environ.update(self._apart("head"), HEART_HOME=str(self.home))
+        os.environ["HEART_NUM_REPLICAS"] = "2"
         head: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False}
         if self._redis:
             head["redis_address"] = self._redis
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.second = self.cluster.add_node(num_cpus=1, env_vars=dict(SECOND_NODE))
+        self.add_node()
         ray.init(address=self.cluster.address, namespace="serve", log_to_driver=False)
         serve.start(http_options={"host": HOST, "port": self.port}, proxy_location="EveryNode")
         self.swap(self.versions[0])
         self.wait(lambda: len(self.processes("ray::ServeReplica")) == 2, "two replicas")
+
+    def add_node(self) -> None:
+        """A second node, whose HAProxy stays out of the first one's way."""
+        proxy = {"RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(free_port())}
+        self.second = self.cluster.add_node(num_cpus=1, env_vars=self._apart("second") | proxy)
+
+    def _apart(self, node: str) -> dict[str, str]:
+        folder = Path(self._folder.name) / node
+        folder.mkdir(exist_ok=True)
+        return apart(folder)
 
     def stop(self) -> None:
         """End Serve and Ray."""
@@ -326,7 +327,7 @@ def kill_manager(service: Service) -> str:
 def kill_node(service: Service) -> str:
     """The second node with its replica; another one comes to take its place."""
     service.cluster.remove_node(service.second, allow_graceful=False)
-    service.second = service.cluster.add_node(num_cpus=1, env_vars=dict(SECOND_NODE))
+    service.add_node()
     return "killed the second node, started another"
 
 
@@ -415,13 +416,6 @@ def redis_server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def run(names: Sequence[str], home: Path) -> list[Outcome]:
     """All faults on one service, those of the head on one with a redis."""
     found: list[Outcome] = []
@@ -456,6 +450,9 @@ def two_versions(home: Path) -> Path:
         command += ["--scheduler", "none", "--space", space, "--seed", seed]
         environment = {**os.environ, "HEART_HOME": str(home)}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    # The second is no better, and stays in the registry until somebody asks for it.
+    command = [sys.executable, "-m", "heart.registry", "show", "2"]
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     return home
 
 

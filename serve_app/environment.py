@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -53,6 +55,26 @@ def has_haproxy() -> bool:
 def variables() -> dict[str, str]:
     """What Ray's processes should find in their environment on this machine."""
     return {**VARIABLES, **(HAPROXY if has_haproxy() else {})}
+
+
+def apart(folder: Path) -> dict[str, str]:
+    """Ports and files of its own for the HAProxy of another Ray, or node, on the same machine."""
+    return {
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+    }
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def prepare_ray() -> None:

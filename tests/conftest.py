@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import ray
 
 import serve_app  # noqa: F401 - sets Ray's variables, as `serve run` does before Ray starts
 from heart.settings import Settings, keep_private
-from tests.haproxy import of_its_own
+from serve_app.environment import apart
 from tune.options import QUICK_FOLDS, QUICK_SAMPLES, Options
 from tune.result import Result
 from tune.runner import connected
 from tune.search import run
 
-os.environ.update(of_its_own())  # read when Ray starts
+os.environ.update(apart(Path(tempfile.mkdtemp(prefix="haproxy-"))))  # read when Ray starts
 ALLOWED_SKIPS: dict[str, str] = {}
 """Tests that continuous integration may skip, each with its reason."""
 

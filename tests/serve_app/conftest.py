@@ -13,8 +13,8 @@ from ray import serve
 from heart.bundle import Bundle, load_champion
 from heart.settings import Settings
 from serve_app.deployment import build
+from serve_app.environment import free_port
 from serve_app.schemas import example
-from tests.haproxy import free_port
 
 
 @pytest.fixture

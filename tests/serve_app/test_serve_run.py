@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from heart.bundle import Bundle
-from tests.haproxy import free_port, of_its_own
+from serve_app.environment import apart, free_port
 
 pytestmark = pytest.mark.full
 START_S = 60.0
@@ -28,7 +29,9 @@ def run(champion_home: Path) -> Iterator[tuple[str, Any]]:
     port = free_port()
     process = subprocess.Popen(
         [Path(sys.executable).parent / "serve", "run", "--address", "local", "serve_app:app"],
-        env=os.environ | of_its_own() | {"HEART_HOME": str(champion_home), "HEART_PORT": str(port)},
+        env=os.environ
+        | apart(Path(tempfile.mkdtemp(prefix="haproxy-")))
+        | {"HEART_HOME": str(champion_home), "HEART_PORT": str(port)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
