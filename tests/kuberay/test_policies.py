@@ -65,6 +65,8 @@ def test_pods_meet_the_restricted_standard(all_pods: list[Pod]) -> None:
         assert context["runAsNonRoot"] is True, pod.owner
         assert context["runAsUser"] > 0, pod.owner
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, pod.owner
+        # A Service called mlflow would else set MLFLOW_PORT, which MLflow reads.
+        assert pod.spec["enableServiceLinks"] is False, pod.owner
         for name in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"):
             assert name not in pod.spec, pod.owner
         kinds = {kind for volume in pod.spec.get("volumes", []) for kind in volume} - {"name"}
