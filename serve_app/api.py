@@ -8,7 +8,6 @@ import logging
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,6 +16,7 @@ from starlette.types import Lifespan
 from heart import __version__
 from heart.attributes import CODINGS, Coding, parse_patient
 from heart.errors import (
+    BodyTimeoutError,
     BodyTooLargeError,
     HeartError,
     InvalidValueError,
@@ -27,7 +27,8 @@ from heart.errors import (
     OverloadedError,
     UnknownAttributeError,
 )
-from serve_app import errors, exposition, schemas
+from heart.settings import Settings
+from serve_app import errors, exposition, protection, schemas
 from serve_app.answers import (
     BatchPrediction,
     ExplainedPrediction,
@@ -37,9 +38,11 @@ from serve_app.answers import (
     Readiness,
     render,
 )
-from serve_app.application import Application
+from serve_app.application import Application, Handlers
 from serve_app.bodies import read_object
 from serve_app.explaining import Explaining
+from serve_app.docs import add_docs
+from serve_app.guard import Guard
 from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
 from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
@@ -56,17 +59,21 @@ NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-BODY_ERRORS = (MalformedBodyError, BodyTooLargeError, MediaTypeError, InvalidValueError)
+BODY_ERRORS = (
+    *(MalformedBodyError, BodyTimeoutError, BodyTooLargeError, MediaTypeError),
+    InvalidValueError,
+)
 PATIENT_ERRORS = (MissingAttributeError, UnknownAttributeError)
 
 
 class Routes:
     """What the service answers, for one replica's model."""
 
-    def __init__(self, model: Model, metrics: Metrics) -> None:
+    def __init__(self, model: Model, metrics: Metrics, *, body_timeout_s: float) -> None:
         self._model = model
         self._metrics = metrics
         self._explaining = Explaining()
+        self._body_timeout_s = body_timeout_s
 
     async def health(self, request: Request) -> Response:
         """Whether the process lives. It does not say that a model is loaded: see /ready."""
@@ -103,7 +110,8 @@ class Routes:
         """The probability of coronary disease of one patient."""
         bundle = self._model.require()
         coding = read_coding(request)
-        patient = parse_patient(await read_object(request, limit=PATIENT_BYTES), coding)
+        content = await read_object(request, limit=PATIENT_BYTES, timeout_s=self._body_timeout_s)
+        patient = parse_patient(content, coding)
         (verdict,) = judge(bundle, [patient])
         self._metrics.count_predictions([verdict["prediction"]])
         answer: Prediction = {
@@ -122,7 +130,8 @@ class Routes:
         """
         bundle = self._model.require()
         coding = read_coding(request)
-        patients = read_batch(await read_object(request, limit=BATCH_BYTES))
+        content = await read_object(request, limit=BATCH_BYTES, timeout_s=self._body_timeout_s)
+        patients = read_batch(content)
         predictions = judge_batch(bundle, patients, coding, request_id=request.state.request_id)
         self._metrics.count_predictions([p["prediction"] for p in predictions if "error" not in p])
         answer: BatchPrediction = {
@@ -140,7 +149,8 @@ class Routes:
         """
         bundle = self._model.require()
         coding = read_coding(request)
-        patient = parse_patient(await read_object(request, limit=PATIENT_BYTES), coding)
+        content = await read_object(request, limit=PATIENT_BYTES, timeout_s=self._body_timeout_s)
+        patient = parse_patient(content, coding)
         answer = await self._explaining.explain(bundle, patient)
         self._metrics.count_predictions([answer["prediction"]])
         return render(answer)
@@ -177,28 +187,46 @@ def create_app(
     log: logging.Logger,
     requests: RequestLog,
     *,
+    settings: Settings,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> Application:
     """The application of one replica; ``lifespan`` frames the time that it serves."""
-    documented = document(Routes(model, metrics), lifespan=lifespan)
-    handlers = {
-        (method, route.path): route.endpoint
-        for route in documented.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
-    }
+    guard = Guard.of(settings)
+    routes = Routes(model, metrics, body_timeout_s=settings.body_timeout_s)
+    documented = document(routes, guard, lifespan=lifespan)
     return Application(
-        documented, handlers, model=model, metrics=metrics, log=log, requests=requests
+        documented,
+        find_handlers(documented),
+        model=model,
+        metrics=metrics,
+        log=log,
+        requests=requests,
+        guard=guard,
     )
 
 
-def document(routes: Routes, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+def find_handlers(app: FastAPI) -> Handlers:
+    """What answers each path and method; HEAD as GET, of which the server sends no body."""
+    return {
+        (method, route.path): route.endpoint
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in _with_head(route.methods or set())
+    }
+
+
+def _with_head(methods: set[str]) -> set[str]:
+    return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def document(routes: Routes, guard: Guard, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The routes with their documentation."""
-    app: FastAPI = FastAPIOffline(
+    app = FastAPI(
         title="Heart on Ray",
         version=__version__,
         description="Probability of coronary disease from thirteen attributes. "
         "A demonstration on public data, not a medical device.",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
@@ -208,7 +236,10 @@ def document(routes: Routes, *, lifespan: Lifespan[FastAPI] | None = None) -> Fa
     add_probes(app, routes)
     add_predictions(app, routes)
     app.add_api_route("/", routes.root, include_in_schema=False)
-    app.openapi()["components"]["schemas"]["Patient"] = schemas.patient()
+    add_docs(app)
+    content = app.openapi()
+    content["components"]["schemas"]["Patient"] = schemas.patient()
+    protection.describe(content, guard)
     return app
 
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heart.errors import HeartError, OverloadedError
 from serve_app.errors import fail, refuse
+from serve_app.guard import Guard, secure
 from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
 from serve_app.model import Model
@@ -49,10 +50,12 @@ class Application:
         metrics: Metrics,
         log: logging.Logger,
         requests: RequestLog,
+        guard: Guard,
     ) -> None:
         self._others, self._handlers = others, handlers
         self._model, self._metrics = model, metrics
         self._log, self._requests = log, requests
+        self._guard = guard
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,11 +70,14 @@ class Application:
 
         async def note(message: Message) -> None:
             nonlocal status
-            status = message.get("status", status)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = secure(message["headers"])
             await send(message)
 
+        handler = self._handlers.get((scope["method"], path))
         try:
-            handler = self._handlers.get((scope["method"], path))
+            self._guard.check(scope, path)
             if handler is None:
                 await self._others(scope, receive, note)
             else:
@@ -79,6 +85,9 @@ class Application:
                 await response(scope, receive, note)
         except ClientDisconnect:
             pass
+        except HeartError as error:
+            response = await refuse(Request(scope, receive), error)
+            await response(scope, receive, note)
         except Exception as error:
             if status != CLIENT_GONE:
                 raise

@@ -18,6 +18,7 @@ from serve_app.application import Application
 from serve_app.logs import RequestLog, open_log
 from serve_app.metrics import Metrics
 from serve_app.model import Model
+from serve_app.security import check_exposure
 
 NAME = "heart"
 # The application refuses what it cannot answer soon (serve_app.application), in the shape of
@@ -40,7 +41,14 @@ class Heart:
         self._model = Model(settings.bundles, log, recalibration=settings.recalibration)
         self._model.look()
         self._requests = RequestLog(settings.log_level)
-        self._app = create_app(self._model, self._metrics, log, self._requests, lifespan=self._live)
+        self._app = create_app(
+            self._model,
+            self._metrics,
+            log,
+            self._requests,
+            settings=settings,
+            lifespan=self._live,
+        )
         self._work: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> Application:
@@ -75,7 +83,8 @@ class Heart:
 
 
 def build(settings: Settings) -> serve.Application:
-    """The application that `serve.run` takes."""
+    """The application that `serve.run` takes; raises `UsageError` for unsafe settings."""
+    check_exposure(settings)
     # Replicas run in folders of their own.
     settings = settings.model_copy(update={"home": settings.home.resolve()})
     configure = serve.deployment(

@@ -15,8 +15,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "RAY_worker_niceness": "0",
     # The age of what /metrics tells, 10 s by default.
     "RAY_metrics_report_interval_ms": "2000",
-    # Refuses an X-Request-ID before Serve takes it over.
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.request_id:proxy_middlewares",
+    # Ends what is not a client's to say before Serve hears it.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.front:middlewares",
 }
 HAPROXY: Final[Mapping[str, str]] = {
     # HAProxy sends requests straight to the replicas: Serve's own proxy, which is Python,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heart.errors import HeartError
+from heart.errors import BodyTimeoutError, HeartError, UnauthorizedError
 from serve_app.answers import ErrorAnswer, render
 
 
@@ -28,10 +29,20 @@ def describe(error: HeartError, request_id: str) -> ErrorAnswer:
 
 async def refuse(request: Request, error: HeartError) -> Response:
     """The answer to a `HeartError` that a route raised."""
-    again = error.retry_after_s
-    headers = None if again is None else {"Retry-After": str(again)}
     answer = describe(error, request.state.request_id)
-    return render(answer, status=error.status, headers=headers)
+    return render(answer, status=error.status, headers=headers(error))
+
+
+def headers(error: HeartError) -> dict[str, str]:
+    """What the answer to an error says beside its body."""
+    found: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        found["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, UnauthorizedError):
+        found["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BodyTimeoutError):
+        found["Connection"] = "close"  # the rest of the body is not waited for
+    return found
 
 
 async def misroute(request: Request, error: HTTPException) -> Response:
@@ -39,7 +50,15 @@ async def misroute(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
     message = f"{request.method} {request.scope['path']}: {status.phrase.lower()}"
     answer = _plain(status, message, request.state.request_id)
-    return render(answer, status=status, headers=error.headers)
+    return render(answer, status=status, headers=_allowing_head(error.headers))
+
+
+def _allowing_head(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """FastAPI's Allow names GET alone, whose HEAD is answered too."""
+    found = dict(headers or {})
+    if found.get("Allow") == "GET":
+        found["Allow"] = "GET, HEAD"
+    return found
 
 
 def fail(request_id: str, error: Exception, log: logging.Logger) -> Response:

@@ -26,7 +26,8 @@ def app(ray_instance: int, champion_home: Path, bundle: Bundle) -> Application:
     """The application without Serve around it."""
     model = Model(champion_home / "bundles", logging.getLogger("silent"))
     model.bundle = bundle
-    return create_app(model, Metrics(), open_log("INFO"), RequestLog("INFO"))
+    requests = RequestLog("INFO")
+    return create_app(model, Metrics(), open_log("INFO"), requests, settings=Settings())
 
 
 async def post(app: Application, content: dict[str, Any]) -> httpx.Response:

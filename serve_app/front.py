@@ -1,0 +1,62 @@
+"""What Serve wraps around its own part of a request, in front of the application.
+
+Serve takes orders from some headers of a request (how long it may take, which replica answers)
+and decodes them without a look at what they hold. They are not the client's to give, and here
+they end.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+import uvicorn
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.request_id import HEADER, request_id
+
+CONTROLS: Final = frozenset(
+    {
+        HEADER,
+        *(b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"x-session-id"),
+        *(b"x_session_id", b"serve_multiplexed_model_id", b"serve-multiplexed-model-id"),
+    }
+)
+# An answer takes less time than watching for the client's departure meanwhile would. It also
+# leaves a body where it is until it is read, where Serve would take all of it into memory.
+UNWATCHED: Final = (b"x-request-disconnect-disabled", b"?1")
+
+
+class Front:
+    """ASGI middleware: one sane X-Request-ID goes in, and no header that Serve would obey."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with the identifier that it will keep."""
+        headers = [
+            header
+            for header in scope["headers"]
+            if header[0] not in CONTROLS and header[1].isascii()
+        ]
+        headers += [(HEADER, request_id(scope).encode()), UNWATCHED]
+        await self._app({**scope, "headers": headers}, receive, send)
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve's HTTP servers wrap around themselves (see `serve_app.environment`)."""
+    quiet_server()
+    return [Middleware(Front)]
+
+
+def quiet_server() -> None:
+    """Have Serve's uvicorn say nothing of itself, and believe nothing of X-Forwarded-For.
+
+    Serve passes neither option on. Left alone, uvicorn takes the address that a client claims
+    for the client's wherever the connection comes from loopback, as it does behind HAProxy.
+    """
+    uvicorn.Config = functools.partial(  # type: ignore[assignment, misc]
+        uvicorn.Config, server_header=False, proxy_headers=False
+    )
