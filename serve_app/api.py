@@ -40,8 +40,8 @@ from serve_app.answers import (
 )
 from serve_app.application import Application, Handlers
 from serve_app.bodies import read_object
-from serve_app.explaining import Explaining
 from serve_app.docs import add_docs
+from serve_app.explaining import Explaining
 from serve_app.guard import Guard
 from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
 from serve_app.logs import RequestLog

@@ -81,7 +81,8 @@ class Application:
             if handler is None:
                 await self._others(scope, receive, note)
             else:
-                response = await self._admit(handler, path, Request(scope, receive))
+                request = Request(scope, self._uncounted(receive))
+                response = await self._admit(handler, path, request)
                 await response(scope, receive, note)
         except ClientDisconnect:
             pass
@@ -112,6 +113,21 @@ class Application:
                 self._waiting -= 1
         except HeartError as error:
             return await refuse(request, error)
+
+    def _uncounted(self, receive: Receive) -> Receive:
+        """Receiving, for whose time a request does not count as waiting for an answer.
+
+        Else as many slow clients as may wait would have everyone else refused.
+        """
+
+        async def received() -> Message:
+            self._waiting -= 1
+            try:
+                return await receive()
+            finally:
+                self._waiting += 1
+
+        return received
 
     def _keep(self, scope: Scope, endpoint: str, status: int, seconds: float) -> None:
         self._metrics.count_request(endpoint, scope["method"], status, seconds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.application import MAX_WAITING
 from serve_app.guard import HEADERS
 from serve_app.schemas import example
 from tests.contract.conftest import BODY_TIMEOUT_S, Service
@@ -91,6 +94,21 @@ def test_a_body_that_never_ends_is_given_up(service: Service) -> None:
     answer = post(service, "/predict", {"Content-Length": "1000"}, dripping())
     assert (answer.status, answer.error["code"]) == (408, "body_timeout")
     assert ("connection", "close") in answer.headers
+
+
+def test_slow_clients_do_not_have_the_others_refused(
+    service: Service, client: httpx.Client
+) -> None:
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: heart\r\nAuthorization: Bearer {service.key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    )
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_WAITING + 10):
+            slow = stack.enter_context(socket.create_connection(service.address))
+            slow.sendall(head.encode())
+        answers = [client.post("/predict", json=example()) for _ in range(20)]
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,15 @@ import pytest
 from heart.attributes import ATTRIBUTES, NAMES
 from serve_app.schemas import example
 
+GUARD = ("401", "403", "429")
 STATUSES = {
     ("/health", "get"): {"200", "500"},
     ("/ready", "get"): {"200", "500", "503"},
-    ("/model", "get"): {"200", "500", "503"},
-    ("/metrics", "get"): {"200", "500"},
-    ("/predict", "post"): {"200", "400", "413", "415", "422", "500", "503"},
-    ("/predict/batch", "post"): {"200", "400", "413", "415", "422", "500", "503"},
-    ("/explain", "post"): {"200", "400", "413", "415", "422", "500", "503"},
+    ("/model", "get"): {"200", *GUARD, "500", "503"},
+    ("/metrics", "get"): {"200", *GUARD, "500"},
+    ("/predict", "post"): {"200", "400", "408", "413", "415", "422", *GUARD, "500", "503"},
+    ("/predict/batch", "post"): {"200", "400", "408", "413", "415", "422", *GUARD, "500", "503"},
+    ("/explain", "post"): {"200", "400", "408", "413", "415", "422", *GUARD, "500", "503"},
 }
 
 
@@ -58,6 +59,28 @@ def test_every_error_has_the_one_shape(document: dict[str, Any]) -> None:
         for status in statuses - {"200"}:
             schema = answer_schema(document, path, method, int(status))
             assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+
+
+def test_every_answer_names_its_request(document: dict[str, Any]) -> None:
+    for (path, method), statuses in STATUSES.items():
+        for status in statuses:
+            known = document["paths"][path][method]["responses"][status]["headers"]
+            assert known["X-Request-ID"]["required"]
+            assert ("Retry-After" in known) == (status in ("429", "503"))
+            assert ("WWW-Authenticate" in known) == (status == "401")
+
+
+def test_keys_are_described_and_without_any_set_optional(document: dict[str, Any]) -> None:
+    (scheme,) = document["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    security = {
+        path: item
+        for (path, method) in STATUSES
+        for item in [document["paths"][path][method]["security"]]
+    }
+    assert security["/health"] == security["/ready"] == []
+    assert security["/predict"] == security["/model"] == [{"key": ["predict"]}, {}]
+    assert security["/metrics"] == [{"key": ["admin"]}, {}]
 
 
 def test_the_known_patient_is_valid(document: dict[str, Any], patient: dict[str, Any]) -> None:
