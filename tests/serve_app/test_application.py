@@ -29,7 +29,7 @@ def app(ray_instance: int, champion_home: Path, bundle: Bundle) -> Application:
     silent = logging.getLogger("silent")
     model = Model(champion_home / "bundles", silent)
     model.bundle = bundle
-    return create_app(model, Metrics(), silent, RequestLog("ERROR"))
+    return create_app(model, Metrics(), silent, RequestLog("ERROR"), settings=Settings())
 
 
 async def all_at_once(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import json
+import logging
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from heart.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from heart.settings import Settings
+from serve_app.api import create_app
 from serve_app.guard import HEADERS, NEEDS, OPEN, Guard, secure
+from serve_app.logs import RequestLog
+from serve_app.metrics import Metrics
+from serve_app.model import Model
 from serve_app.security import Reach, new_key
 
 PREDICT, PREDICT_ENTRY = new_key("ward", [Reach.PREDICT])
@@ -90,3 +100,28 @@ def test_an_answer_s_own_header_stays() -> None:
     assert dict(found) == {**HEADERS, **dict(own)}
     assert len(found) == len(HEADERS) + 1
     assert secure([]) == list(HEADERS.items())
+
+
+async def ask_thrice(settings: Settings, log: RequestLog) -> list[httpx.Response]:
+    silent = logging.getLogger("silent")
+    model = Model(settings.bundles, silent)
+    app = create_app(model, Metrics(), silent, log, settings=settings)
+    transport = httpx.ASGITransport(app=app)
+    headers = {"authorization": f"Bearer {PREDICT}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://heart") as client:
+        return [await client.get("/model", headers=headers) for _ in range(3)]
+
+
+def test_a_refusal_says_when_to_come_back_and_is_logged(ray_instance: int, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, api_keys=ENTRIES, rate_limit=0.1, rate_burst=2)
+    stream = io.StringIO()
+    log = RequestLog("INFO", stream)
+    answers = asyncio.run(ask_thrice(settings, log))
+    log.flush()
+    assert [answer.status_code for answer in answers] == [503, 503, 429]
+    refusal = answers[2]
+    assert 0 < int(refusal.headers["retry-after"]) <= 10
+    assert refusal.json()["error"]["code"] == "rate_limited"
+    assert refusal.headers["x-content-type-options"] == "nosniff"
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["status_code"] for line in lines] == [503, 503, 429]
