@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.context import _get_global_client
 
 from heart.errors import UsageError
 from heart.settings import Settings
@@ -35,6 +36,8 @@ class Heart:
     """One replica."""
 
     def __init__(self, settings: Settings) -> None:
+        # A config file may name another address than the settings, which `build` looked at.
+        check_exposure(settings, host=listening_on() or settings.host)
         log = open_log(settings.log_level)
         self._poll_s = settings.champion_poll_s
         self._metrics = Metrics()
@@ -82,9 +85,15 @@ class Heart:
             await asyncio.sleep(GAUGES_S)
 
 
+def listening_on() -> str | None:
+    """The address that Serve was started on; None where no Serve runs."""
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return None if client is None else str(client.http_config.host)
+
+
 def build(settings: Settings) -> serve.Application:
     """The application that `serve.run` takes; raises `UsageError` for unsafe settings."""
-    check_exposure(settings)
+    check_exposure(settings, host=settings.host)
     # Replicas run in folders of their own.
     settings = settings.model_copy(update={"home": settings.home.resolve()})
     configure = serve.deployment(

@@ -124,15 +124,16 @@ def new_key(name: str, scopes: Iterable[Reach]) -> tuple[str, str]:
     return key, f"{name}:{'+'.join(sorted(set(scopes)))}:{digest}"
 
 
-def check_exposure(settings: Settings) -> None:
+def check_exposure(settings: Settings, *, host: str) -> None:
     """Raise `UsageError` where anyone on the network could ask and nobody said that they may.
 
     Also raised where the setting of the keys is wrong.
     """
-    if parse_keys(settings.api_keys) or settings.allow_open or is_loopback(settings.host):
+    if parse_keys(settings.api_keys) or settings.allow_open or is_loopback(host):
         return
     raise UsageError(
-        f"HEART_HOST is {settings.host}, which other machines reach, and {VARIABLE} is empty: "
+        f"the service is to listen on {host or 'every address'}, which other machines reach, and "
+        f"{VARIABLE} is empty: "
         "make a key with `python -m serve_app.security new NAME`, or set HEART_ALLOW_OPEN=1 "
         "to serve whoever asks",
         field=VARIABLE,

@@ -10,6 +10,7 @@ import pytest
 
 from heart.errors import ForbiddenError, UnauthorizedError, UsageError
 from heart.settings import Settings
+from serve_app import deployment
 from serve_app.deployment import build
 from serve_app.security import ApiKey, Keyring, Reach, new_key, parse_keys
 
@@ -154,3 +155,10 @@ def test_keys_are_long_and_all_different() -> None:
     keys = {new_key("ward", [Reach.PREDICT])[0] for _ in range(100)}
     assert len(keys) == 100
     assert {len(key) for key in keys} == {len("heart_") + 43}
+
+
+def test_a_replica_looks_where_serve_listens(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deployment.listening_on() == "127.0.0.1"
+    monkeypatch.setattr(deployment, "listening_on", lambda: "0.0.0.0")
+    with pytest.raises(UsageError, match=r"to listen on 0\.0\.0\.0"):
+        deployment.Heart(Settings())
