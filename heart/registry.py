@@ -121,6 +121,10 @@ class Registry:
             raise RegistryError(f"no version is {named}", field="version")
         return version
 
+    def source(self, version: str) -> str:
+        """Where MLflow keeps a version's bundle: a URI of its folder."""
+        return str(self._find(version).source)
+
     def champion(self) -> Bundle | None:
         """The champion's bundle, or None where no version has the alias yet."""
         version = self._by_alias(CHAMPION)
