@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray import serve
 
 import serve_app  # noqa: F401 - sets Ray's variables, as `serve run` does before Ray starts
 from heart.settings import Settings, keep_private
-from serve_app.environment import apart
+from serve_app.environment import apart, free_port
 from tune.options import QUICK_FOLDS, QUICK_SAMPLES, Options
 from tune.result import Result
 from tune.runner import connected
@@ -73,6 +74,15 @@ def champion_home(champion_result: Result) -> Path:
     return _homes[champion_result.run]
 
 
+@pytest.fixture(scope="session")
+def serve_url(ray_instance: int) -> Iterator[str]:
+    """Ray Serve without an application, one for all: its HAProxy starts once in a Ray."""
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with an empty home."""
@@ -81,7 +91,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The service keeps a core of the shared Ray once it runs, so its tests come last."""
-    items.sort(key=lambda item: "serve_app" in item.path.parts)
+    items.sort(key=lambda item: bool({"contract", "serve_app"} & {*item.path.parts}))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +39,8 @@ class Service:
 
 
 @pytest.fixture(scope="package")
-def service(ray_instance: int, champion_home: Path) -> Iterator[Service]:
+def service(serve_url: str, champion_home: Path) -> Iterator[Service]:
     """The service with keys, a short patience for bodies, and a rate that no test reaches."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     (key, entry), (admin, admin_entry) = (
         new_key("ward", [Reach.PREDICT]),
         new_key("operator", Reach),
@@ -53,16 +49,14 @@ def service(ray_instance: int, champion_home: Path) -> Iterator[Service]:
     settings = Settings(
         home=champion_home,
         tracking_uri=f"postgresql://ann:{PASSWORD}@mlflow.example/heart",
-        port=port,
         api_keys=entries,
         rate_limit=1e6,
         rate_burst=10**6,
         body_timeout_s=BODY_TIMEOUT_S,
     )
-    serve.start(http_options={"host": settings.host, "port": port})
     serve.run(build(settings), name="heart", route_prefix="/")
-    yield Service(f"http://127.0.0.1:{port}", key, admin, entries)
-    serve.shutdown()
+    yield Service(serve_url, key, admin, entries)
+    serve.delete("heart")
 
 
 @pytest.fixture(scope="package")

@@ -13,7 +13,6 @@ from ray import serve
 from heart.bundle import Bundle, load_champion
 from heart.settings import Settings
 from serve_app.deployment import build
-from serve_app.environment import free_port
 from serve_app.schemas import example
 
 
@@ -29,15 +28,6 @@ def bundle(champion_home: Path) -> Bundle:
     champion = load_champion(champion_home / "bundles")
     assert champion is not None
     return champion
-
-
-@pytest.fixture(scope="package")
-def serve_url(ray_instance: int) -> Iterator[str]:
-    """Ray Serve without an application yet."""
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
 
 
 @pytest.fixture(scope="package")
