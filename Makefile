@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run search serve mlflow-ui eda results lint types test test-full image image-run image-stop clean
+.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full image image-run image-stop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ serve: setup ## the service alone, on http://127.0.0.1:8000
 
 mlflow-ui: setup ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/python scripts/run.py mlflow-ui
+
+monitoring: setup ## Prometheus on the service that runs here, with the cluster's rules and alerts
+	@$(BIN)/python scripts/monitoring.py
 
 eda: setup ## the figures and the summary of the patients
 	@$(BIN)/python -m heart.eda
