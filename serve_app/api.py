@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -15,6 +16,7 @@ from starlette.types import Lifespan
 
 from heart import __version__
 from heart.attributes import CODINGS, Coding, parse_patient
+from heart.bundle import Bundle
 from heart.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -36,6 +38,7 @@ from serve_app.answers import (
     ModelCard,
     Prediction,
     Readiness,
+    Verdict,
     render,
 )
 from serve_app.application import Application, Handlers
@@ -43,10 +46,11 @@ from serve_app.bodies import read_object
 from serve_app.docs import add_docs
 from serve_app.explaining import Explaining
 from serve_app.guard import Guard
-from serve_app.judging import BATCH_LIMIT, judge, judge_batch, read_batch
+from serve_app.judging import BATCH_LIMIT, judge, parse_batch, read_batch
 from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
 from serve_app.model import Model
+from serve_app.payloads import PayloadLog, patient_id
 
 PATIENT_BYTES = 64 * 1024
 BATCH_BYTES = 1024 * 1024
@@ -69,9 +73,17 @@ PATIENT_ERRORS = (MissingAttributeError, UnknownAttributeError)
 class Routes:
     """What the service answers, for one replica's model."""
 
-    def __init__(self, model: Model, metrics: Metrics, *, body_timeout_s: float) -> None:
+    def __init__(
+        self,
+        model: Model,
+        metrics: Metrics,
+        *,
+        body_timeout_s: float,
+        payloads: PayloadLog | None = None,
+    ) -> None:
         self._model = model
         self._metrics = metrics
+        self._payloads = payloads
         self._explaining = Explaining()
         self._body_timeout_s = body_timeout_s
 
@@ -113,7 +125,7 @@ class Routes:
         content = await read_object(request, limit=PATIENT_BYTES, timeout_s=self._body_timeout_s)
         patient = parse_patient(content, coding)
         (verdict,) = judge(bundle, [patient])
-        self._metrics.count_predictions([verdict["prediction"]])
+        self._keep(request, bundle, [patient], [verdict])
         answer: Prediction = {
             **verdict,
             "model_version": bundle.version,
@@ -131,11 +143,11 @@ class Routes:
         bundle = self._model.require()
         coding = read_coding(request)
         content = await read_object(request, limit=BATCH_BYTES, timeout_s=self._body_timeout_s)
-        patients = read_batch(content)
-        predictions = judge_batch(bundle, patients, coding, request_id=request.state.request_id)
-        self._metrics.count_predictions([p["prediction"] for p in predictions if "error" not in p])
+        batch = parse_batch(read_batch(content), coding)
+        verdicts = judge(bundle, batch.rows)
+        self._keep(request, bundle, batch.rows, verdicts, places=batch.places)
         answer: BatchPrediction = {
-            "predictions": predictions,
+            "predictions": batch.answers(verdicts, request_id=request.state.request_id),
             "model_version": bundle.version,
             "run_id": bundle.metadata.lineage.run_id,
         }
@@ -152,7 +164,7 @@ class Routes:
         content = await read_object(request, limit=PATIENT_BYTES, timeout_s=self._body_timeout_s)
         patient = parse_patient(content, coding)
         answer = await self._explaining.explain(bundle, patient)
-        self._metrics.count_predictions([answer["prediction"]])
+        self._keep(request, bundle, [patient], [answer])
         return render(answer)
 
     async def metrics(self, request: Request) -> Response:
@@ -162,6 +174,27 @@ class Routes:
     async def root(self, request: Request) -> Response:
         """The documentation, until there is a page."""
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+
+    def _keep(
+        self,
+        request: Request,
+        bundle: Bundle,
+        rows: Sequence[Sequence[float]],
+        verdicts: Sequence[Verdict],
+        *,
+        places: Sequence[int] = (0,),
+    ) -> None:
+        """Count what was judged, and keep it where that is asked for."""
+        self._metrics.count_predictions([verdict["prediction"] for verdict in verdicts])
+        if self._payloads is not None:
+            self._payloads.keep(
+                bundle,
+                rows,
+                verdicts,
+                request_id=request.state.request_id,
+                patient=patient_id(request.scope),
+                places=places,
+            )
 
 
 def read_coding(request: Request) -> Coding:
@@ -188,11 +221,12 @@ def create_app(
     requests: RequestLog,
     *,
     settings: Settings,
+    payloads: PayloadLog | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> Application:
     """The application of one replica; ``lifespan`` frames the time that it serves."""
     guard = Guard.of(settings)
-    routes = Routes(model, metrics, body_timeout_s=settings.body_timeout_s)
+    routes = Routes(model, metrics, body_timeout_s=settings.body_timeout_s, payloads=payloads)
     documented = document(routes, guard, lifespan=lifespan)
     return Application(
         documented,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from serve_app.application import Application
 from serve_app.logs import RequestLog, open_log
 from serve_app.metrics import Metrics
 from serve_app.model import Model
+from serve_app.payloads import PayloadLog
 from serve_app.security import check_exposure
 
 NAME = "heart"
@@ -44,12 +46,14 @@ class Heart:
         self._model = Model(settings.bundles, log, recalibration=settings.recalibration)
         self._model.look()
         self._requests = RequestLog(settings.log_level)
+        self._payloads = open_payloads(settings, log, self._metrics)
         self._app = create_app(
             self._model,
             self._metrics,
             log,
             self._requests,
             settings=settings,
+            payloads=self._payloads,
             lifespan=self._live,
         )
         self._work: asyncio.Task[None] | None = None
@@ -73,6 +77,8 @@ class Heart:
         self._work.cancel()
         self._metrics.report(self._model)
         self._requests.flush()
+        if self._payloads is not None:
+            await asyncio.to_thread(self._payloads.close)
 
     async def _background(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -91,11 +97,21 @@ def listening_on() -> str | None:
     return None if client is None else str(client.http_config.host)
 
 
+def open_payloads(settings: Settings, log: logging.Logger, metrics: Metrics) -> PayloadLog | None:
+    """The replica's payload log, where it is asked for; raises `UsageError` for a bad key."""
+    if not settings.payload_log:
+        return None
+    replica = serve.get_replica_context().replica_id.unique_id
+    return PayloadLog(settings, log, metrics.count_payloads_dropped, replica=replica)
+
+
 def build(settings: Settings) -> serve.Application:
     """The application that `serve.run` takes; raises `UsageError` for unsafe settings."""
     check_exposure(settings, host=settings.host)
     # Replicas run in folders of their own.
-    settings = settings.model_copy(update={"home": settings.home.resolve()})
+    key = settings.payload_key_file
+    absolute = {"home": settings.home.resolve(), "payload_key_file": key and key.absolute()}
+    settings = settings.model_copy(update=absolute)
     configure = serve.deployment(
         name=NAME,
         **_scale(settings),

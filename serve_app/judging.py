@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from heart.attributes import NAMES, Coding, parse_patient, parse_table
@@ -26,23 +28,33 @@ def judge(bundle: Bundle, patients: Sequence[Sequence[float]]) -> list[Verdict]:
     ]
 
 
-def judge_batch(
-    bundle: Bundle, patients: Sequence[object], coding: Coding, *, request_id: str
-) -> list[PatientVerdict | PatientError]:
-    """An answer for each patient, in order: a verdict, or what is wrong with this one.
+@dataclass(frozen=True)
+class Batch:
+    """The patients of a request: rows of thirteen floats, or what is wrong with them."""
 
-    Raises `InvalidValueError` where a patient's code shows that the batch is in the other
-    coding: the codes of those beside it cannot be trusted either.
-    """
-    parsed = _parse_batch(patients, coding)
-    rows = [row for row in parsed if not isinstance(row, HeartError)]
-    verdicts = iter(judge(bundle, rows))
-    return [
-        {"index": index, **describe(row, request_id)}
-        if isinstance(row, HeartError)
-        else {"index": index, **next(verdicts)}
-        for index, row in enumerate(parsed)
-    ]
+    patients: Sequence[list[float] | HeartError]
+
+    @cached_property
+    def places(self) -> list[int]:
+        """Where in the request those stand who can be judged."""
+        return [i for i, row in enumerate(self.patients) if not isinstance(row, HeartError)]
+
+    @cached_property
+    def rows(self) -> list[list[float]]:
+        """Those who can be judged."""
+        return [row for row in self.patients if not isinstance(row, HeartError)]
+
+    def answers(
+        self, verdicts: Sequence[Verdict], *, request_id: str
+    ) -> list[PatientVerdict | PatientError]:
+        """An answer for each patient, in order: a verdict of those on `rows`, or an error."""
+        left = iter(verdicts)
+        return [
+            {"index": index, **describe(row, request_id)}
+            if isinstance(row, HeartError)
+            else {"index": index, **next(left)}
+            for index, row in enumerate(self.patients)
+        ]
 
 
 def read_batch(content: Mapping[str, Any]) -> list[object]:
@@ -57,6 +69,27 @@ def read_batch(content: Mapping[str, Any]) -> list[object]:
     return patients
 
 
+def parse_batch(patients: Sequence[object], coding: Coding) -> Batch:
+    """Each patient by the coding.
+
+    Raises `InvalidValueError` where a patient's code shows that the batch is in the other
+    coding: the codes of those beside it cannot be trusted either.
+    """
+    objects = [patient for patient in patients if isinstance(patient, dict)]
+    try:
+        answers = iter(parse_table(objects, coding))
+    except InvalidValueError as error:
+        raise _placed(error, patients, coding) from None
+    return Batch(
+        [
+            next(answers)
+            if isinstance(patient, dict)
+            else MalformedBodyError("a patient must be one JSON object")
+            for patient in patients
+        ]
+    )
+
+
 def _verdict(bundle: Bundle, patient: Sequence[float], probability: float) -> Verdict:
     diseased = probability >= bundle.metadata.threshold
     return {
@@ -66,20 +99,6 @@ def _verdict(bundle: Bundle, patient: Sequence[float], probability: float) -> Ve
         "imputed": [n for n, value in zip(NAMES, patient, strict=True) if math.isnan(value)],
         "warnings": bundle.warnings(patient),
     }
-
-
-def _parse_batch(patients: Sequence[object], coding: Coding) -> list[list[float] | HeartError]:
-    objects = [patient for patient in patients if isinstance(patient, dict)]
-    try:
-        answers = iter(parse_table(objects, coding))
-    except InvalidValueError as error:
-        raise _placed(error, patients, coding) from None
-    return [
-        next(answers)
-        if isinstance(patient, dict)
-        else MalformedBodyError("a patient must be one JSON object")
-        for patient in patients
-    ]
 
 
 def _placed(

@@ -22,6 +22,14 @@ CODING: Schema = {
     "schema": {"type": "string", "enum": list(CODINGS), "default": CODINGS[0]},
 }
 
+PATIENT_ID: Schema = {
+    "name": "X-Patient-ID",
+    "in": "header",
+    "description": "whom the request is about. Used only where the service keeps payloads, and "
+    "kept as a keyed hash alone.",
+    "schema": {"type": "string"},
+}
+
 
 def patient() -> Schema:
     """The JSON schema of a request about one patient, in UCI's coding."""
@@ -56,7 +64,7 @@ def example() -> dict[str, float]:
 def body(schema: Schema) -> Schema:
     """What a route that reads JSON adds to its description."""
     return {
-        "parameters": [CODING],
+        "parameters": [CODING, PATIENT_ID],
         "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": schema}}},
     }
 

@@ -162,5 +162,6 @@ def test_metrics_are_text(document: dict[str, Any]) -> None:
 
 def test_the_coding_is_described(document: dict[str, Any]) -> None:
     for path in ("/predict", "/predict/batch", "/explain"):
-        (parameter,) = document["paths"][path]["post"]["parameters"]
+        parameter, patient_id = document["paths"][path]["post"]["parameters"]
+        assert (patient_id["name"], patient_id["in"]) == ("X-Patient-ID", "header")
         assert parameter["schema"]["enum"] == ["uci", "kaggle"]
