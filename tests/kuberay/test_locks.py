@@ -38,7 +38,7 @@ def test_what_only_tests_is_not_in_the_image() -> None:
 
 def test_the_tracking_server_is_of_the_clients_version() -> None:
     assert version(MLFLOW, "mlflow") == version(RUNTIME, "mlflow")
-    assert {"boto3", "psycopg2-binary"} <= {name for name, _, _ in pins(MLFLOW)}
+    assert {"boto3", "psycopg-binary"} <= {name for name, _, _ in pins(MLFLOW)}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
