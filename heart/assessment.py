@@ -10,13 +10,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from heart.attributes import BY_NAME
 from heart.calibration import Floats, Labels, Method
 from heart.cohorts import Cohort
 from heart.decision import Bounds, Coverage, NetBenefit, coverage, net_benefit
-from heart.evaluation import BINS, Interval, intervals
+from heart.evaluation import BINS, Interval, intervals, wilson
 
 SMALLEST_CELL: Final = 20
 """Groups with fewer patients of either class are withheld: their scores are noise, and few
@@ -58,6 +58,12 @@ class Bin(BaseModel):
     predicted: float
     observed: float
     n: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def interval(self) -> Interval:
+        """``observed`` with its 95% Wilson interval, stored for readers without statistics."""
+        return wilson(round(self.n * self.observed), self.n)
 
 
 class Assessment(BaseModel):

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from pydantic import ValidationError
 
-from heart.assessment import Assessment, Bin, Group
+from heart.assessment import Assessment, Group
 from heart.bundle import EVALUATION_FILE, Bundle, Metadata
-from heart.eda_figures import Share
 from heart.errors import BundleError
-from heart.evaluation import Interval
 from heart.gates import Evaluation, Gate
 from heart.promotions import Promotion
 
@@ -104,13 +101,6 @@ class Card:
     def dirty(self) -> bool:
         """Whether the code had changes that its commit does not hold."""
         return self.metadata.lineage.code_version.endswith(DIRTY)
-
-
-def observed(group: Bin) -> Interval:
-    """The share with disease of a group of patients, with its 95% Wilson interval."""
-    ill = round(group.n * group.observed)
-    share = Share.of(np.repeat([1, 0], [ill, group.n - ill]))
-    return Interval(value=group.observed, low=share.low, high=share.high)
 
 
 def headline(card: Card) -> str:

@@ -8,7 +8,6 @@ from html import escape
 from typing import Final
 
 from heart.assessment import Bin
-from heart.card_facts import observed
 from heart.decision import NetBenefit
 from heart.eda_figures import Drawn
 from heart.plots import GRID, INK, PALETTE, as_svg, figure
@@ -20,7 +19,7 @@ THEME: Final = {INK: "var(--ink)", GRID: "var(--line)", PALETTE[0]: "var(--accen
 @lru_cache(maxsize=4)  # the two renderings of a card share its figures
 def calibration(bins: tuple[Bin, ...]) -> Drawn:
     """Observed share of disease against mean predicted probability, a point a group."""
-    found = [observed(b) for b in bins]
+    found = [b.interval for b in bins]
     below, above = [o.value - o.low for o in found], [o.high - o.value for o in found]
     with figure(4.6, 4.2) as (drawn, axes):
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle="--", label="perfect")

@@ -12,6 +12,7 @@ from heart.card_facts import TEST, Card, headline
 from heart.card_tables import Table
 from heart.eda_figures import Drawn
 from heart.gates import failures
+from heart.intended_use import NO_DEVICE, NOT_FUTURE, NOT_SCREENING, NOT_TODAY, OUTCOME
 from heart.provenance import SOURCE
 
 
@@ -66,8 +67,8 @@ def _purpose(card: Card) -> Section:
     return Section(
         "Purpose",
         (
-            "The model gives the probability that angiography, done now, would find a coronary "
-            "narrowing of 50% or more, for a patient who has been referred for angiography, from "
+            f"The model gives the probability that angiography, done now, would find {OUTCOME}, "
+            "for a patient who has been referred for angiography, from "
             f"{len(NAMES)} attributes. {headline(card)}",
         ),
     )
@@ -75,13 +76,10 @@ def _purpose(card: Card) -> Section:
 
 def _limits(card: Card) -> Section:
     points = [
-        "No medical device: a study of method on public data; no answer is for the care of a "
-        "patient.",
-        "Not for screening: the patients had been referred for angiography, and "
-        f"{card.prevalence:.1%} of the training rows have the disease.",
-        "Not for a future event: nobody was followed up.",
-        "Not for the patients of today without an evaluation on them: the data are of 1988 and "
-        "before.",
+        NO_DEVICE,
+        f"{NOT_SCREENING}, and {card.prevalence:.1%} of the training rows have the disease.",
+        NOT_FUTURE,
+        NOT_TODAY,
         tripod.by_hospital(card),
     ]
     if card.assessment.hospitals:

@@ -10,7 +10,7 @@ from heart.assessment import Group, Hospital
 from heart.attributes import ATTRIBUTES, Attribute
 from heart.bundle import Range
 from heart.calibration import METHODS
-from heart.card_facts import TEST, Card, observed
+from heart.card_facts import TEST, Card
 from heart.evaluation import Interval
 
 UNDEFINED: Final = "undefined"
@@ -115,7 +115,7 @@ def calibrations(card: Card) -> Table:
 def bins(card: Card) -> Table:
     """The numbers of the calibration figure."""
     rows = [
-        (str(place), _number(b.predicted), str(observed(b)), str(b.n))
+        (str(place), _number(b.predicted), str(b.interval), str(b.n))
         for place, b in enumerate(card.assessment.bins, 1)
     ]
     header = ("group", "mean predicted probability", "share with disease, 95% interval", "patients")

@@ -22,10 +22,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest
 
 from heart.attributes import BY_NAME, Attribute
-from heart.evaluation import LEVEL, Floats, Interval, Labels
+from heart.evaluation import Floats, Interval, Labels, wilson
 from heart.plots import INK, PALETTE, STYLE, as_svg, figure
 
 CLASSES: Final = ("no disease", "disease")
@@ -60,8 +59,7 @@ class Share(Interval):
     def of(cls, y: Labels) -> Share:
         """The share of ones among labels of shape (n,), n at least 1 (Wilson, 1927)."""
         n, count = len(y), int(y.sum())
-        bounds = binomtest(count, n).proportion_ci(LEVEL, method="wilson")
-        return cls(value=count / n, low=bounds.low, high=bounds.high, n=n, with_disease=count)
+        return cls(**wilson(count, n).model_dump(), n=n, with_disease=count)
 
     def __str__(self) -> str:
         return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"

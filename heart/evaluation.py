@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -33,6 +35,15 @@ class Interval(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def wilson(count: int, n: int) -> Interval:
+    """The share of ``count`` among n, at least 1, with its 95% interval (Wilson, 1927)."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    value, spread = count / n, z * z / n
+    middle = (value + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (value * (1 - value) + spread / 4)) / (1 + spread)
+    return Interval(value=value, low=max(0.0, middle - half), high=min(1.0, middle + half))
 
 
 def scores(y: Labels, p: Floats, *, threshold: float = 0.5) -> dict[str, float]:

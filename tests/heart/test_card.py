@@ -24,7 +24,7 @@ from heart.attributes import ATTRIBUTES
 from heart.bundle import Bundle, Metadata, save_bundle
 from heart.calibration import Floats, fit_calibration
 from heart.calibration_choice import choose_calibration
-from heart.card_facts import Card, headline, observed
+from heart.card_facts import Card, headline
 from heart.cohorts import Cohort
 from heart.decision import conformal_bounds
 from heart.errors import BundleError, run_main
@@ -422,7 +422,7 @@ def test_the_figures_are_drawn_from_the_bins_and_the_thresholds(told: Card) -> N
 
 
 def test_a_group_has_wilsons_interval() -> None:
-    assert str(observed(Bin(predicted=0.5, observed=0.3, n=10))) == "0.300 [0.108, 0.603]"
+    assert str(Bin(predicted=0.5, observed=0.3, n=10).interval) == "0.300 [0.108, 0.603]"
 
 
 def test_a_page_sets_the_colours_of_its_figures(told: Card) -> None:
