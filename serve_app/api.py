@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import Lifespan
 
 from heart import __version__
@@ -30,7 +30,7 @@ from heart.errors import (
     UnknownAttributeError,
 )
 from heart.settings import Settings
-from serve_app import errors, exposition, protection, schemas
+from serve_app import errors, exposition, page, protection, schemas
 from serve_app.answers import (
     BatchPrediction,
     ExplainedPrediction,
@@ -171,10 +171,6 @@ class Routes:
         """The metrics of all replicas, as Prometheus reads them."""
         return await exposition.expose()
 
-    async def root(self, request: Request) -> Response:
-        """The documentation, until there is a page."""
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
-
     def _keep(
         self,
         request: Request,
@@ -269,7 +265,8 @@ def document(routes: Routes, guard: Guard, *, lifespan: Lifespan[FastAPI] | None
     )
     add_probes(app, routes)
     add_predictions(app, routes)
-    app.add_api_route("/", routes.root, include_in_schema=False)
+    for path, asset in page.assets().items():
+        app.add_api_route(path, asset.answer, include_in_schema=False)
     add_docs(app)
     content = app.openapi()
     content["components"]["schemas"]["Patient"] = schemas.patient()

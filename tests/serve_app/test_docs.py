@@ -15,8 +15,3 @@ def test_the_page_refers_to_this_host_alone(client: httpx.Client) -> None:
     assert len(assets) >= 3
     for asset in assets:
         assert client.get(asset).status_code == 200, asset
-
-
-def test_the_root_leads_to_it(client: httpx.Client) -> None:
-    answer = client.get("/", follow_redirects=True)
-    assert (answer.status_code, answer.url.path) == (200, "/docs")

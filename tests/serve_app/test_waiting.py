@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from heart.bundle import CHAMPION_FILE, Bundle
 from heart.settings import Settings
 from serve_app.deployment import Heart
+from tests.serve_app.browsing import browsing
 from tests.serve_app.logs import eventually, log_lines
 
 # pandas is no concern of ours: Ray Serve imports it where it is installed.
@@ -74,8 +77,7 @@ def test_it_says_once_what_to_run(waiting: httpx.Client, home: Path) -> None:
 
 
 def test_documentation_under_a_prefix(waiting: httpx.Client) -> None:
-    page = waiting.get("/", follow_redirects=True)
-    assert page.url.path == "/waiting/docs"
+    page = waiting.get("/docs")
     assert "/waiting/static-offline-docs/swagger-ui.css" in page.text
     assert waiting.get("/static-offline-docs/swagger-ui.css").status_code == 200
 
@@ -95,8 +97,14 @@ def test_it_takes_up_the_first_champion(
     bundle: Bundle,
     patient: dict[str, Any],
 ) -> None:
-    shutil.copytree(champion_home / "bundles", home / "bundles", dirs_exist_ok=True)
-    eventually(lambda: waiting.get("/ready").status_code == 200)
+    with browsing() as browser:
+        page = browser.new_page()
+        page.goto(str(waiting.base_url))
+        expect(page.locator("#state")).to_contain_text("run `python -m tune.search`")
+        shutil.copytree(champion_home / "bundles", home / "bundles", dirs_exist_ok=True)
+        eventually(lambda: waiting.get("/ready").status_code == 200)
+        expect(page.locator("#facts")).to_contain_text(bundle.version)
+        expect(page.locator("#state")).to_be_hidden()
     answer = waiting.post("/predict", json=patient).json()
     assert answer["model_version"] == bundle.version
     assert answer["run_id"] == bundle.metadata.lineage.run_id
@@ -104,6 +112,9 @@ def test_it_takes_up_the_first_champion(
 
 
 def test_a_replica_is_light(handle: DeploymentHandle, waiting: httpx.Client) -> None:
-    modules = set(handle.modules.remote().result())
+    async def imported() -> set[str]:
+        return set(await handle.modules.remote())
+
+    modules = asyncio.run(imported())  # the handle works in the loop that it is asked in
     assert "onnxruntime" in modules
     assert HEAVY & modules == set()
