@@ -20,7 +20,12 @@ from tune.runner import connected
 from tune.search import run
 
 os.environ.update(apart(Path(tempfile.mkdtemp(prefix="haproxy-"))))  # read when Ray starts
-ALLOWED_SKIPS: dict[str, str] = {}
+ALLOWED_SKIPS: dict[str, str] = {
+    f"tests/kuberay/test_overlays.py::test_custom_resources_are_valid[{overlay}]": (
+        "neither KubeRay's schemas nor a cluster is on a runner of continuous integration"
+    )
+    for overlay in ("minikube", "production", "production in steps")
+}
 """Tests that continuous integration may skip, each with its reason."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in Ray's workers: threads that spin cost minutes
