@@ -68,6 +68,7 @@ ALLOWED: list[tuple[str | End, str | End, int]] = [
 ]
 REFUSED: list[tuple[str | End, str | End, int]] = [
     (INGRESS, WORKER, 8265),
+    (INGRESS, HEAD, 8000),
     (INGRESS, HEAD, 8265),
     (INGRESS, MLFLOW, 5000),
     (PROMETHEUS, WORKER, 8000),
