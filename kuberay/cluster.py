@@ -18,7 +18,7 @@ from kubernetes.client import ApiClient, Configuration, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.kube_config import (
     KUBE_CONFIG_DEFAULT_LOCATION,
-    list_kube_config_contexts,
+    KubeConfigMerger,
     load_kube_config,
 )
 from kubernetes.dynamic import DynamicClient
@@ -247,23 +247,20 @@ FOLLOW_S: Final = 3600.0
 """How long a log may be silent."""
 
 
-def contexts() -> tuple[list[str], Context]:
-    """The names of all contexts, and the current one; raises `ClusterError`."""
+def contexts() -> tuple[list[str], Context | None]:
+    """The names of all contexts, and the current one if there is one; raises `ClusterError`."""
     path = _kubeconfig()
-    with reading(path):
-        known, current = list_kube_config_contexts(path)
-        names, name = [str(one["name"]) for one in known], str(current["name"])
-    return names, Context(name, str(_configuration(path, name).host))
+    names, current = _contexts(path)
+    return names, Context(current, str(_configuration(path, current).host)) if current else None
 
 
 def connect(name: str, *, seconds: float = REQUEST_S) -> Cluster:
     """A connection to the cluster of a context; raises `ClusterError`."""
     path = _kubeconfig()
-    known, _ = contexts()
+    known, _ = _contexts(path)
     if name not in known:
-        raise ClusterError(
-            f"{path} has no context {name}; it has {', '.join(sorted(known))}", field="context"
-        )
+        told = ", ".join(known) or "none"
+        raise ClusterError(f"{path} has no context {name}; it has {told}", field="context")
     configuration = _configuration(path, name)
     client = _Client(configuration, seconds=seconds)
     # The client keeps what it discovers in a file: one of its own, as others may have put
@@ -285,6 +282,12 @@ def _kubeconfig() -> str:
             field="context",
         )
     return path
+
+
+def _contexts(path: str) -> tuple[list[str], str | None]:
+    with reading(path):
+        merged = KubeConfigMerger(path).config.value
+        return sorted(str(one["name"]) for one in merged["contexts"]), merged.get("current-context")
 
 
 def _configuration(path: str, name: str) -> Configuration:

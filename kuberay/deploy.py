@@ -70,13 +70,13 @@ def _context(name: str | None) -> str:
     if name is not None:
         return name
     known, current = contexts()
-    if sys.stdin.isatty():
+    if current is not None and sys.stdin.isatty():
         print(f"context {current.name}, server {current.server}: this one? [y/N] ", end="")
         if input().strip().lower() in ("y", "yes"):
             return current.name
+    told = f"{current.name}, server {current.server}" if current else "not set"
     raise UsageError(
-        f"name the context: --context {' or '.join(sorted(known))} (the current one is "
-        f"{current.name}, server {current.server})",
+        f"name the context: --context {' or '.join(known)} (the current one is {told})",
         field="context",
     )
 

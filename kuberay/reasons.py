@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from heart.errors import ClusterError
 from kuberay.cluster import Cluster, Key, Object
 from kuberay.errors import QUOTA, shortened
 
+RECENT_S: Final = 5 * 60.0
 LOG_LINES: Final = 5
 MINUTE_S: Final = 60.0
 IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
@@ -49,10 +51,19 @@ def of_events(cluster: Cluster, namespace: str, names: Iterable[str]) -> Reason 
     wanted = set(names)
     for event in cluster.find("v1", "Event", namespace, fields="type=Warning"):
         name = event.get("involvedObject", {}).get("name")
-        refusal = _refusal(str(name), str(event.get("message", ""))) if name in wanted else None
-        if refusal is not None:
-            return refusal
+        if name in wanted and _recent(event):
+            refusal = _refusal(str(name), str(event.get("message", "")))
+            if refusal is not None:
+                return refusal
     return None
+
+
+def _recent(event: Object) -> bool:
+    """Whether an event is of now: the cluster keeps them for an hour, solved or not."""
+    at = event.get("lastTimestamp") or event.get("eventTime")
+    if not at:
+        return True
+    return datetime.now(UTC) - datetime.fromisoformat(at) < timedelta(seconds=RECENT_S)
 
 
 def of_workload(cluster: Cluster, found: Object) -> Reason | None:

@@ -23,7 +23,7 @@ SEARCH: Final = "heart-search"
 
 def main() -> int:
     """Start it, and say its name."""
-    config.load_incluster_config()  # type: ignore[no-untyped-call]
+    config.load_incluster_config()
     print(f"RayJob {start(client.CustomObjectsApi(), os.environ)} created")
     return 0
 

@@ -28,7 +28,7 @@ def test_no_kubeconfig(deploy: Command, monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert one_line(done.err).startswith(f"no kubeconfig at {tmp_path / 'absent'}: start a cluster")
 
 
-@pytest.mark.parametrize("content", ["", "a: [", "clusters: 3", "kind: Config\ncontexts: []"])
+@pytest.mark.parametrize("content", ["", "a: [", "clusters: 3", "contexts: [3]"])
 def test_a_kubeconfig_that_is_none(
     deploy: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
 ) -> None:
@@ -82,6 +82,20 @@ def test_a_context_must_be_named(api: ApiServer, deploy: Command) -> None:
         f"{api.url})"
     )
     assert api.requests == []
+
+
+def test_a_kubeconfig_without_a_current_context(
+    api: ApiServer,
+    world: World,
+    deploy: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "other"
+    path.write_text(api.kubeconfig().replace("current-context: minikube\n", ""))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    assert one_line(deploy("up", context=None).err).endswith("(the current one is not set)")
+    assert deploy("status").code == 1
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 1), ("\n", 2), ("n\n", 2)])

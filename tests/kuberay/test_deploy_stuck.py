@@ -183,6 +183,19 @@ def test_a_reason_that_passes_is_waited_out(api: ApiServer, up: Callable[..., An
     assert "has no image" in done.err
 
 
+def test_what_was_refused_an_hour_ago_is_no_reason(api: ApiServer, up: Callable[..., Any]) -> None:
+    def recover(api: ApiServer, found: Object) -> None:
+        api.put({**event(CLUSTER, QUOTA), "lastTimestamp": "2020-01-01T00:00:00Z"})
+        api.status("RayService", "heart", **starting("DEPLOYING"))
+        api.asked("/events$", "fieldSelector")
+        api.status("RayService", "heart", **serving(found))
+
+    api.only("RayService", recover)
+    done = up()
+    assert done.code == 0
+    assert "quota" not in done.err
+
+
 def test_time_runs_out_with_the_state_it_is_in(api: ApiServer, up: Callable[..., Any]) -> None:
     api.only(
         "RayService", lambda api, _: api.status("RayService", "heart", **starting("DEPLOYING"))
