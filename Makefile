@@ -7,10 +7,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full image image-run image-stop clean
+.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full \
+	image image-run image-stop minikube-up minikube-down verify clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## build .venv from the lock file, if missing or stale
 
@@ -65,6 +66,15 @@ image-run: ## the service in a container, on http://127.0.0.1:8000
 
 image-stop: ## end that
 	@scripts/image.sh stop
+
+minikube-up: setup ## the whole stack on a Minikube of its own, with monitoring
+	@scripts/minikube.sh up
+
+minikube-down: setup ## take that down, its data as well
+	@scripts/minikube.sh down
+
+verify: ## everything from set-up to teardown; VERIFY="--without cluster --without monitoring"
+	@scripts/verify.sh $(VERIFY)
 
 clean: ## remove the environment, caches and all output
 	rm -rf .venv artifacts .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -14,12 +14,13 @@ random() {
 }
 
 make_secret() {
-  local file=$FOLDER/$1.env name=$2
+  local file=$FOLDER/$1.env name=$2 value
   if [ -e "$file" ]; then
     echo "$file is there already"
     return
   fi
-  echo "$name=$(random)" >"$file"
+  value=$(random)
+  echo "$name=$value" >"$file"
   echo "$file made"
 }
 

@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# What the scripts share: to say what is being done, and which tools are missing and whence.
+
+step() {
+  printf '\n== %s\n' "$*"
+}
+
+fail() {
+  echo "error: $*" >&2
+  exit 2
+}
+
+whence() {
+  case "$1" in
+    minikube) echo "https://minikube.sigs.k8s.io/docs/start" ;;
+    kubectl) echo "https://kubernetes.io/docs/tasks/tools" ;;
+    helm) echo "https://helm.sh/docs/intro/install" ;;
+    promtool) echo "the Debian package prometheus, or https://prometheus.io/download" ;;
+    *) echo "your system's package $1" ;;
+  esac
+}
+
+# need TOOL...: end with exit code 2 where one is missing, having named all that are.
+need() {
+  local tool missing=()
+  for tool; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  [ "${#missing[@]}" -eq 0 ] && return
+  for tool in "${missing[@]}"; do
+    echo "error: $tool is needed and not here: $(whence "$tool")" >&2
+  done
+  exit 2
+}
+
+# need_file FILE COMMAND: end where it is missing, naming the command that makes it.
+need_file() {
+  [ -e "$1" ] || fail "$1 is needed and not here: $2"
+}
