@@ -107,7 +107,7 @@ def tell_when_ready(has_mlflow: bool) -> None:
     width = shutil.get_terminal_size().columns
     lines = [
         "=" * min(width, 72),
-        f"service    {service}/docs",
+        f"service    {service}  (its interface: {service}/docs)",
         f"dashboard  http://{HOST}:{DASHBOARD_PORT}  (it asks for the token: `ray get-auth-token`)",
     ]
     if has_mlflow:
