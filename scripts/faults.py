@@ -397,8 +397,9 @@ def attempt(name: str, service: Service, clients: Clients) -> Outcome:
     )
     time.sleep(CALM_S)
     seconds = time.monotonic() - started
-    seen = asdict(clients.tally())
-    return Outcome(fault=name, done=done, seconds=seconds, **seen)
+    seen = vars(clients.tally())
+    counts = {what: dict(seen[what]) for what in ("versions", "why")}
+    return Outcome(fault=name, done=done, seconds=seconds, **{**seen, **counts})
 
 
 @contextmanager
