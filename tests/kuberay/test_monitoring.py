@@ -9,9 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
+from overlays import Object, kustomize, of_kind
+from schemas import check_custom
 
 from scripts import monitoring
 from tests import prometheus as monitored
@@ -19,7 +20,6 @@ from tests.kuberay.alerts import CASES
 from tests.kuberay.panels import FOUND, expectation
 from tests.prometheus import DASHBOARDS, needs_prometheus
 
-SCHEMAS = monitoring.FOLDER.parents[2] / "shared" / "schemas"
 EVERY = "1m"
 SEVERITIES = {"critical", "warning", "info"}
 ALERTS = [rule for rule in monitored.all_rules() if "alert" in rule]
@@ -28,12 +28,9 @@ SERIES = re.compile(r"\b(?:ray|heart)[a-z0-9_:]*[a-z0-9]\b(?=[{\[\s)]|$)")
 
 
 @pytest.fixture(scope="module")
-def objects() -> list[dict[str, Any]]:
+def objects() -> tuple[Object, ...]:
     """What kustomize makes of kuberay/monitoring."""
-    built = subprocess.run(
-        ["kubectl", "kustomize", str(monitoring.FOLDER)], check=True, capture_output=True
-    )
-    return list(yaml.safe_load_all(built.stdout))
+    return kustomize(monitoring.FOLDER)
 
 
 @pytest.fixture
@@ -55,25 +52,21 @@ def run_tests(rule_file: Path, *tests: dict[str, Any]) -> None:
     promtool("test", "rules", path.name, cwd=path.parent)
 
 
-@pytest.mark.skipif(not SCHEMAS.is_dir(), reason=f"{SCHEMAS} is not there")
-def test_objects_are_valid(objects: list[dict[str, Any]]) -> None:
-    validated = []
-    for made in objects:
-        schema = SCHEMAS / f"{made['kind'].lower()}-v1.json"
-        if schema.exists():
-            jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(made)
-            validated.append(made["kind"])
-    assert Counter(validated) == {"PodMonitor": 2, "PrometheusRule": 1}
+def test_custom_resources_are_valid(objects: tuple[Object, ...]) -> None:
+    custom = of_kind(objects, "PodMonitor", "PrometheusRule")
+    assert len(custom) == 3
+    for one in custom:
+        check_custom(one)
 
 
-def test_grafana_picks_up_the_dashboards(objects: list[dict[str, Any]]) -> None:
+def test_grafana_picks_up_the_dashboards(objects: tuple[Object, ...]) -> None:
     maps = [made for made in objects if made["kind"] == "ConfigMap"]
     assert all(made["metadata"]["labels"]["grafana_dashboard"] == "1" for made in maps)
     contents = [content for made in maps for content in made["data"].values()]
     assert sorted(contents) == sorted(path.read_text() for path in DASHBOARDS)
 
 
-def test_head_and_workers_are_scraped_alike(objects: list[dict[str, Any]]) -> None:
+def test_head_and_workers_are_scraped_alike(objects: tuple[Object, ...]) -> None:
     specs = [made["spec"] for made in objects if made["kind"] == "PodMonitor"]
     chosen = [spec.pop("selector")["matchLabels"] for spec in specs]
     assert {"ray.io/node-type": "head"} in chosen

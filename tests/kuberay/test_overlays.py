@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
-from overlays import KUBERAY, OVERLAYS, ROOT, Object, find, kustomize, of_kind, rendered
+from overlays import KUBERAY, OVERLAYS, Object, find, kustomize, of_kind, rendered
 from ray.serve.schema import ServeDeploySchema
+from schemas import check_custom
 
 from serve_app.deployment import TARGET_ONGOING_REQUESTS
 
-SCHEMAS = ROOT.parent / "shared" / "schemas"
 CUSTOM = ("RayService", "RayJob")
 COMPONENT = """
 resources: [{overlay}]
@@ -54,35 +49,7 @@ def test_custom_resources_are_valid(objects: tuple[Object, ...]) -> None:
     custom = of_kind(objects, *CUSTOM)
     assert {one["kind"] for one in custom} == set(CUSTOM)
     for one in custom:
-        if SCHEMAS.is_dir():
-            schema = json.loads((SCHEMAS / f"{one['kind'].lower()}-v1.json").read_text())
-            wrong = Draft202012Validator(schema).iter_errors(one)
-            assert [f"{list(error.path)}: {error.message}" for error in wrong] == []
-        else:
-            _dry_run(one)
-
-
-def _dry_run(one: Object) -> None:
-    """Ask the cluster at hand, which changes nothing."""
-    if not _reachable():
-        pytest.skip("neither ../shared/schemas nor a cluster with KubeRay's CRDs is here")
-    there = {**one, "metadata": {**one["metadata"], "namespace": "default"}}
-    done = subprocess.run(
-        ["kubectl", "create", "--dry-run=server", "--validate=strict", "-f", "-"],
-        input=yaml.safe_dump(there),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@functools.cache
-def _reachable() -> bool:
-    if shutil.which("kubectl") is None:
-        return False
-    ask = ["kubectl", "get", "crd", "rayservices.ray.io", "--request-timeout=5s"]
-    return subprocess.run(ask, capture_output=True, timeout=30, check=False).returncode == 0
+        check_custom(one)
 
 
 def test_serve_takes_the_configuration(objects: tuple[Object, ...]) -> None:
