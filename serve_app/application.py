@@ -75,9 +75,10 @@ class Application:
                 message["headers"] = secure(message["headers"])
             await send(message)
 
+        key: str | None = None
         handler = self._handlers.get((scope["method"], path))
         try:
-            self._guard.check(scope, path)
+            key = self._guard.check(scope, path)
             if handler is None:
                 await self._others(scope, receive, note)
             else:
@@ -95,7 +96,7 @@ class Application:
             await fail(scope["state"]["request_id"], error, self._log)(scope, receive, note)
         finally:
             seconds = time.perf_counter() - started
-            self._keep(scope, path if handler else _route(scope), status, seconds)
+            self._keep(scope, path if handler else _route(scope), status, seconds, key)
 
     async def _admit(self, handler: Handler, path: str, request: Request) -> Response:
         """The handler's answer, or a refusal where too many wait already."""
@@ -129,7 +130,9 @@ class Application:
 
         return received
 
-    def _keep(self, scope: Scope, endpoint: str, status: int, seconds: float) -> None:
+    def _keep(
+        self, scope: Scope, endpoint: str, status: int, seconds: float, key: str | None
+    ) -> None:
         self._metrics.count_request(endpoint, scope["method"], status, seconds)
         self._requests.keep(
             request_id=scope["state"]["request_id"],
@@ -137,6 +140,7 @@ class Application:
             path=scope["path"],
             status=status,
             seconds=seconds,
+            key=key,
             version=self._model.version,
             run_id=self._model.run_id,
         )

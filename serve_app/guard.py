@@ -69,9 +69,10 @@ class Guard:
         """Whether a path's requests count for the rate."""
         return path not in PROBES
 
-    def check(self, scope: Scope, path: str) -> None:
-        """Raise `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`.
+    def check(self, scope: Scope, path: str) -> str | None:
+        """The name of the key that a request bears, None where it needs none.
 
+        Raises `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`.
         ``path`` is that of the request without the prefix that the service is mounted under.
         Whoever shows no key that is known is counted by address, so that keys cannot be tried
         faster than the rate.
@@ -80,11 +81,12 @@ class Guard:
         if needed is None:
             if self._limiter is not None and self.counts(path):
                 self._limiter.take(address(scope, self._hops))
-            return
+            return None
         key = self._known(scope)
         if self._limiter is not None:
             self._limiter.take(f"key:{key.name}")
         key.require(needed)
+        return key.name
 
     def _known(self, scope: Scope) -> ApiKey:
         try:

@@ -68,10 +68,14 @@ class RequestLog:
         path: str,
         status: int,
         seconds: float,
+        key: str | None,
         version: str | None,
         run_id: str | None,
     ) -> None:
-        """Note one request; needs a running event loop, which writes the line soon."""
+        """Note one request; needs a running event loop, which writes the line soon.
+
+        ``key`` is the name of the API key that it bore.
+        """
         if not self._on:
             return
         if not self._lines:
@@ -81,7 +85,7 @@ class RequestLog:
             f'{{"time":"{at}","level":"INFO","message":"request","request_id":"{request_id}",'
             f'"method":{json.dumps(method)},"path":{json.dumps(path)},"status_code":{status},'
             f'"duration_ms":{seconds * 1000:.3f},"model_version":{json.dumps(version)},'
-            f'"run_id":{json.dumps(run_id)}}}\n'
+            f'"run_id":{json.dumps(run_id)}{_member("key", key)}}}\n'
         )
 
     def flush(self) -> None:
@@ -91,3 +95,7 @@ class RequestLog:
             stream.write("".join(self._lines))
             stream.flush()
         self._lines.clear()
+
+
+def _member(name: str, value: str | None) -> str:
+    return "" if value is None else f',"{name}":{json.dumps(value)}'

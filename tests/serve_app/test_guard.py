@@ -42,8 +42,8 @@ def test_open_to_all(path: str) -> None:
 )
 def test_everything_else_needs_a_key(path: str) -> None:
     guard = Guard.of(Settings(api_keys=ENTRIES))
-    guard.check(scope(PREDICT), path)
-    guard.check(scope(ADMIN), path)
+    assert guard.check(scope(PREDICT), path) == "ward"
+    assert guard.check(scope(ADMIN), path) == "operator"
     for key in (None, "wrong"):
         with pytest.raises(UnauthorizedError):
             guard.check(scope(key), path)
@@ -125,3 +125,4 @@ def test_a_refusal_says_when_to_come_back_and_is_logged(ray_instance: int, tmp_p
     assert refusal.headers["x-content-type-options"] == "nosniff"
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["status_code"] for line in lines] == [503, 503, 429]
+    assert [line.get("key") for line in lines] == ["ward", "ward", None]
