@@ -14,7 +14,7 @@ from typing import Final
 from heart.errors import run_main
 from heart.files import write_whole
 from heart.hospital import load_recalibration
-from heart.settings import Settings
+from heart.settings import PREFIX, Settings
 from heart.sources import Reference, fetch
 from serve_app.config import find, parser, render
 from serve_app.environment import NO_HAPROXY, has_haproxy
@@ -32,12 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check(settings, model)
     path = settings.home.resolve() / FILE
     write_whole(path, render(settings, model).encode())
-    # Serve imports the application in processes that run in folders of their own.
-    os.environ["HEART_HOME"] = str(settings.home.resolve())
+    os.environ.update(absolute_paths(settings))
     if not has_haproxy():
         print(NO_HAPROXY, file=sys.stderr)
     run(path, options.address)
     return 0
+
+
+def absolute_paths(settings: Settings) -> dict[str, str]:
+    """The variables of the settings that are paths: Serve reads them in folders of its own."""
+    paths = {name: value for name, value in settings if isinstance(value, Path)}
+    return {f"{PREFIX}{name.upper()}": str(path.resolve()) for name, path in paths.items()}
 
 
 def check(settings: Settings, model: Reference | None) -> None:
