@@ -31,7 +31,7 @@ search: setup ## the default search: 60 candidates on the 918 pooled patients
 	@$(BIN)/python -m tune.search
 
 serve: setup ## the service alone, on http://127.0.0.1:8000
-	@$(BIN)/serve run serve_app:app
+	@$(BIN)/python -m serve_app
 
 mlflow-ui: setup ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/python scripts/run.py mlflow-ui

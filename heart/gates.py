@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heart.assessment import Assessment
 from heart.attributes import NAMES
-from heart.bundle import Rows
+from heart.bundle import Bundle, Rows
 from heart.calibration import Floats
 from heart.comparison import paired_difference, score_interval
 from heart.conversion import PARITY_BOUND
+from heart.errors import BundleError
 from heart.evaluation import Interval
 from heart.pipelines import FAMILIES
 from heart.settings import Settings
@@ -89,6 +90,14 @@ class Evaluation(BaseModel):
     def passed(self) -> bool:
         """Whether all gates were passed."""
         return all(gate.passed for gate in self.gates)
+
+
+def evaluation_of(bundle: Bundle) -> Evaluation:
+    """What is stored with a version; raises `BundleError`."""
+    try:
+        return Evaluation.model_validate_json(bundle.evaluation)
+    except ValidationError as error:
+        raise BundleError(f"version {bundle.version} has no evaluation that can be read") from error
 
 
 def judge(evidence: Evidence, settings: Settings) -> tuple[Gate, ...]:

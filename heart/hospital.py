@@ -37,16 +37,25 @@ class Recalibration(BaseModel):
         """What an answer's version says of it."""
         return f"{self.site}.{self.number}"
 
+    def fits(self, bundle: Bundle) -> bool:
+        """Whether it was made for this model."""
+        return self.onnx_sha256 == bundle.metadata.onnx_sha256
 
-def load_recalibration(path: Path, bundle: Bundle) -> Recalibration:
-    """A recalibration that was made for this model; raises `BundleError`."""
+
+def read_recalibration(path: Path) -> Recalibration:
+    """A recalibration, whichever model it is for; raises `BundleError`."""
     try:
-        found = Recalibration.model_validate_json(path.read_bytes())
+        return Recalibration.model_validate_json(path.read_bytes())
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}", field=str(path)) from error
     except ValidationError as error:
         raise BundleError(f"{path} is no recalibration", field=str(path)) from error
-    if found.onnx_sha256 != bundle.metadata.onnx_sha256:
+
+
+def load_recalibration(path: Path, bundle: Bundle) -> Recalibration:
+    """A recalibration that was made for this model; raises `BundleError`."""
+    found = read_recalibration(path)
+    if not found.fits(bundle):
         raise BundleError(
             f"{path} is for version {found.model_version} of the model, {bundle.version} is served",
             field=str(path),

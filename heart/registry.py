@@ -40,6 +40,7 @@ from heart.errors import HeartError, PromotionError, RegistryError, run_main
 from heart.files import locked, sha256, write_whole
 from heart.promotions import Action, Promotion
 from heart.settings import Settings
+from heart.sources import Reference, reference_of
 from heart.store import check_database, tracking_errors
 
 CHAMPION: Final = "champion"
@@ -134,6 +135,11 @@ class Registry:
         """A version's bundle, verified; fetched from its run where it is not here yet."""
         with locked(self._settings.home.resolve() / ".registry.lock"):
             return self._publish(self._find(version))
+
+    def reference(self, version: str) -> Reference:
+        """Where a version's bundle is on this machine, verified and fetched as `load` does."""
+        self.load(version)
+        return reference_of(self._folder(self._find(version)), version)
 
     def challenge(self, version: str) -> None:
         """Give a version that was not promoted the alias ``challenger``."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +20,6 @@ from heart.store import connect
 
 if TYPE_CHECKING:
     from heart.cohorts import CohortName
-    from heart.gates import Evaluation
 
 WIDTH: Final = 160
 SAME: Final = 1e-6
@@ -95,11 +93,11 @@ def _show(registry: Registry, options: argparse.Namespace) -> int:
 
 
 def _promote(registry: Registry, options: argparse.Namespace) -> int:
-    from heart.gates import failures  # not at the top: a rollback is to be quick
+    from heart.gates import evaluation_of, failures  # not at the top: a rollback is to be quick
 
     version = registry.resolve(options.version)
     before = registry.aliases().champion
-    evaluation = _evaluation(registry.load(version))
+    evaluation = evaluation_of(registry.load(version))
     if not evaluation.passed and not options.force:
         raise PromotionError(
             f"version {version} did not pass {failures(evaluation.gates)}; --force promotes it "
@@ -110,15 +108,6 @@ def _promote(registry: Registry, options: argparse.Namespace) -> int:
     registry.promote(version, reason=options.why, over=before, forced=forced)
     print(f"version {version} is champion{', by force' if forced else ''}")
     return 0
-
-
-def _evaluation(bundle: Bundle) -> Evaluation:
-    from heart.gates import Evaluation
-
-    try:
-        return Evaluation.model_validate_json(bundle.evaluation)
-    except ValidationError as error:
-        raise BundleError(f"version {bundle.version} has no evaluation that can be read") from error
 
 
 def _rollback(registry: Registry, options: argparse.Namespace) -> int:

@@ -137,6 +137,9 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="level of the service's request log"
     )
+    managed_by: Literal["", "kuberay"] = Field(
+        "", description="what owns the service's config, so that a rollout leaves it alone"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

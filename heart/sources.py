@@ -18,7 +18,14 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from heart.bundle import EVALUATION_FILE, METADATA_FILE, MODEL_FILE, Bundle, load_bundle
+from heart.bundle import (
+    EVALUATION_FILE,
+    METADATA_FILE,
+    MODEL_FILE,
+    Bundle,
+    load_bundle,
+    read_champion,
+)
 from heart.errors import BundleError
 from heart.files import locked, sha256, storage_errors
 from heart.settings import Settings, without_password
@@ -73,6 +80,18 @@ def reference_of(folder: Path, version: str) -> Reference:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}", field=str(path)) from error
     return Reference(version=version, uri=str(folder.resolve()), sha256=sha256(content))
+
+
+def champion_reference(bundles: Path) -> Reference | None:
+    """The reference to the champion, None where there is none; raises `BundleError`."""
+    champion = read_champion(bundles)
+    if champion is None:
+        return None
+    return Reference(
+        version=champion.version,
+        uri=str(bundles.resolve() / champion.folder),
+        sha256=champion.metadata_sha256,
+    )
 
 
 def fetch(reference: Reference, settings: Settings) -> Bundle:

@@ -66,7 +66,7 @@ def check_free(port: int, what: str) -> None:
 def serve(settings: Settings) -> int:
     """The MLflow UI and the service, side by side, until one ends or the user says so."""
     mlflow = start_mlflow(settings)
-    service = subprocess.Popen([str(BIN / "serve"), "run", "serve_app:app"])
+    service = subprocess.Popen([sys.executable, "-m", "serve_app"])
     threading.Thread(target=tell_when_ready, args=(mlflow is not None,), daemon=True).start()
     try:
         return service.wait()

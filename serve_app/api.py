@@ -51,6 +51,7 @@ from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 from serve_app.payloads import PayloadLog, patient_id
+from serve_app.shadow import Shadow
 
 PATIENT_BYTES = 64 * 1024
 BATCH_BYTES = 1024 * 1024
@@ -80,10 +81,11 @@ class Routes:
         *,
         body_timeout_s: float,
         payloads: PayloadLog | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         self._model = model
         self._metrics = metrics
-        self._payloads = payloads
+        self._payloads, self._shadow = payloads, shadow
         self._explaining = Explaining()
         self._body_timeout_s = body_timeout_s
 
@@ -180,8 +182,10 @@ class Routes:
         *,
         places: Sequence[int] = (0,),
     ) -> None:
-        """Count what was judged, and keep it where that is asked for."""
+        """Count what was judged; compare it with a challenger and keep it where that is asked."""
         self._metrics.count_predictions([verdict["prediction"] for verdict in verdicts])
+        if self._shadow is not None:
+            self._shadow.watch(rows, verdicts, request_id=request.state.request_id)
         if self._payloads is not None:
             self._payloads.keep(
                 bundle,
@@ -218,11 +222,18 @@ def create_app(
     *,
     settings: Settings,
     payloads: PayloadLog | None = None,
+    shadow: Shadow | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> Application:
     """The application of one replica; ``lifespan`` frames the time that it serves."""
     guard = Guard.of(settings)
-    routes = Routes(model, metrics, body_timeout_s=settings.body_timeout_s, payloads=payloads)
+    routes = Routes(
+        model,
+        metrics,
+        body_timeout_s=settings.body_timeout_s,
+        payloads=payloads,
+        shadow=shadow,
+    )
     documented = document(routes, guard, lifespan=lifespan)
     return Application(
         documented,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,13 +17,16 @@ from heart.errors import UsageError
 from heart.settings import Settings
 from serve_app.api import create_app
 from serve_app.application import Application
+from serve_app.config import DEPLOYMENT
 from serve_app.logs import RequestLog, open_log
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 from serve_app.payloads import PayloadLog
+from serve_app.reconfiguration import Reconfiguration, State
 from serve_app.security import check_exposure
+from serve_app.shadow import Shadow
+from serve_app.user_config import UserConfig
 
-NAME = "heart"
 # The application refuses what it cannot answer soon (serve_app.application), in the shape of
 # its errors; these bounds of Serve's are far beyond that, and hold where it is stuck.
 MAX_ONGOING_REQUESTS = 512
@@ -43,8 +46,9 @@ class Heart:
         log = open_log(settings.log_level)
         self._poll_s = settings.champion_poll_s
         self._metrics = Metrics()
-        self._model = Model(settings.bundles, log, recalibration=settings.recalibration)
-        self._model.look()
+        self._model = Model(settings, log)
+        self._shadow = Shadow(settings, log)
+        self._changes = Reconfiguration(self._model, self._shadow, self._metrics, log)
         self._requests = RequestLog(settings.log_level)
         self._payloads = open_payloads(settings, log, self._metrics)
         self._app = create_app(
@@ -54,6 +58,7 @@ class Heart:
             self._requests,
             settings=settings,
             payloads=self._payloads,
+            shadow=self._shadow,
             lifespan=self._live,
         )
         self._work: asyncio.Task[None] | None = None
@@ -61,6 +66,14 @@ class Heart:
     def __serve_build_asgi_app__(self) -> Application:
         """What Serve asks for after the constructor has run."""
         return self._app
+
+    async def reconfigure(self, user_config: object) -> None:
+        """What Serve calls at the start, and when ``user_config`` changes."""
+        await self._changes.apply(user_config)
+
+    async def state(self, patients: Sequence[Sequence[float]]) -> State:
+        """What a rollout asks each replica: what it serves, and how it judges ``patients``."""
+        return await self._changes.state(patients)
 
     def check_health(self) -> None:
         """What Serve asks from time to time: raises what ended the background work, if it did.
@@ -77,12 +90,13 @@ class Heart:
         self._work.cancel()
         self._metrics.report(self._model)
         self._requests.flush()
+        self._shadow.close()
         if self._payloads is not None:
             await asyncio.to_thread(self._payloads.close)
 
     async def _background(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._model.wait(self._poll_s))
+            tasks.create_task(self._changes.wait(self._poll_s))
             tasks.create_task(self._report())
 
     async def _report(self) -> None:
@@ -113,7 +127,8 @@ def build(settings: Settings) -> serve.Application:
     absolute = {"home": settings.home.resolve(), "payload_key_file": key and key.absolute()}
     settings = settings.model_copy(update=absolute)
     configure = serve.deployment(
-        name=NAME,
+        name=DEPLOYMENT,
+        user_config=UserConfig().model_dump(),
         **_scale(settings),
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         max_queued_requests=MAX_QUEUED_REQUESTS,

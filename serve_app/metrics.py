@@ -15,6 +15,8 @@ LATENCY_BUCKETS_S = [
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 ]
+# From what float32 graphs differ by to the other end of the scale.
+DIFFERENCE_BUCKETS = [1e-6, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 OTHER_METHOD = "other"
 OUTCOMES = ("no_disease", "disease")
@@ -52,6 +54,10 @@ class Metrics:
             "heart_payloads_dropped_total",
             "Patients judged whom the payload log could not keep.",
         )
+        self._reconfigure_failures = Counter(
+            "heart_reconfigure_failures_total",
+            "Models that a replica was told to take up and could not: it kept what it had.",
+        )
         self._loaded = Gauge("heart_model_loaded", "1 where a model is loaded.")
         self._info = Gauge(
             "heart_model_info", "1 for the model that is served.", labels("model_version", "run_id")
@@ -83,6 +89,10 @@ class Metrics:
         """Patients that are missing in the payload log."""
         self._dropped.inc(rows)
 
+    def count_reconfigure_failure(self) -> None:
+        """A model, or a challenger, that could not be taken up."""
+        self._reconfigure_failures.inc(1, {})
+
     def report(self, model: Model) -> None:
         """Pass on the counts and set the gauges.
 
@@ -92,3 +102,49 @@ class Metrics:
         self._loaded.set(0 if model.bundle is None else 1, {})
         if model.bundle is not None:
             self._info.set(1, {"model_version": model.bundle.version, "run_id": str(model.run_id)})
+
+
+class ShadowMetrics:
+    """How a challenger in shadow compares with what was answered; counted are patients."""
+
+    def __init__(self) -> None:
+        version = labels("model_version")
+        self._predictions = Counter(
+            "heart_shadow_predictions_total", "Patients judged in shadow.", version
+        )
+        self._differences = Histogram(
+            "heart_shadow_difference",
+            "Distance of the challenger's probability from the answered one.",
+            DIFFERENCE_BUCKETS,
+            version,
+        )
+        self._disagreements = Counter(
+            "heart_shadow_disagreements_total",
+            "Patients for whom the challenger's prediction is the other one.",
+            version,
+        )
+        self._failures = Counter(
+            "heart_shadow_failures_total", "Patients whom the challenger failed to judge.", version
+        )
+        self._dropped = Counter(
+            "heart_shadow_dropped_total",
+            "Patients left out of the comparison: the challenger was busy.",
+            version,
+        )
+
+    def compare(self, version: str, differences: Sequence[float], *, disagreements: int) -> None:
+        """Patients judged by both."""
+        tags = {"model_version": version}
+        self._predictions.inc(len(differences), tags)
+        for difference in differences:
+            self._differences.observe(difference, tags)
+        if disagreements:
+            self._disagreements.inc(disagreements, tags)
+
+    def fail(self, version: str, number: int) -> None:
+        """Patients whom the challenger could not judge."""
+        self._failures.inc(number, {"model_version": version})
+
+    def drop(self, version: str, number: int) -> None:
+        """Patients whom nobody asked the challenger about."""
+        self._dropped.inc(number, {"model_version": version})

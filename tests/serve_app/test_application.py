@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from heart.bundle import Bundle
 from heart.errors import UsageError
 from heart.settings import Settings
 from serve_app.api import create_app
@@ -24,11 +23,11 @@ BEYOND = 40
 
 
 @pytest.fixture
-def app(ray_instance: int, champion_home: Path, bundle: Bundle) -> Application:
+def app(ray_instance: int, champion_home: Path) -> Application:
     """The application without Serve around it."""
     silent = logging.getLogger("silent")
-    model = Model(champion_home / "bundles", silent)
-    model.bundle = bundle
+    model = Model(Settings(home=champion_home), silent)
+    asyncio.run(model.load(None))
     return create_app(model, Metrics(), silent, RequestLog("ERROR"), settings=Settings())
 
 

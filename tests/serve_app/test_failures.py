@@ -22,10 +22,10 @@ from serve_app.model import Model
 
 
 @pytest.fixture
-def app(ray_instance: int, champion_home: Path, bundle: Bundle) -> Application:
+def app(ray_instance: int, champion_home: Path) -> Application:
     """The application without Serve around it."""
-    model = Model(champion_home / "bundles", logging.getLogger("silent"))
-    model.bundle = bundle
+    model = Model(Settings(home=champion_home), logging.getLogger("silent"))
+    asyncio.run(model.load(None))
     requests = RequestLog("INFO")
     return create_app(model, Metrics(), open_log("INFO"), requests, settings=Settings())
 

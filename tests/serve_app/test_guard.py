@@ -104,7 +104,7 @@ def test_an_answer_s_own_header_stays() -> None:
 
 async def ask_thrice(settings: Settings, log: RequestLog) -> list[httpx.Response]:
     silent = logging.getLogger("silent")
-    model = Model(settings.bundles, silent)
+    model = Model(settings, silent)
     app = create_app(model, Metrics(), silent, log, settings=settings)
     transport = httpx.ASGITransport(app=app)
     headers = {"authorization": f"Bearer {PREDICT}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 from heart import cohorts
 from heart.bundle import Bundle
 from heart.calibration import expit, logit
+from heart.errors import BundleError
 from heart.recalibration import recalibrate
+from heart.settings import Settings
+from heart.sources import champion_reference
 from serve_app.model import Model
 
 LOG = logging.getLogger("test")
@@ -47,20 +51,40 @@ def own(bundle: Bundle, tmp_path: Path) -> Path:
 def test_a_recalibration_is_served_under_its_name(
     champion_home: Path, own: Path, bundle: Bundle
 ) -> None:
-    model = Model(champion_home / "bundles", LOG, recalibration=own)
-    model.look()
+    model = Model(Settings(home=champion_home, recalibration=own), LOG)
+    asyncio.run(model.load(None))
     assert model.version == f"{bundle.version}+hungary.3"
     rows = cohorts.load("all").X.to_numpy()[:50]
     assert (model.require().predict(rows) > bundle.predict(rows)).mean() > 0.9
 
 
-def test_a_recalibration_of_another_model_is_not_served(
-    champion_home: Path, own: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def anothers(own: Path) -> Path:
+    """The same recalibration, made for another model."""
     made = json.loads(own.read_text()) | {"onnx_sha256": "f" * 64}
     own.write_text(json.dumps(made))
-    model = Model(champion_home / "bundles", LOG, recalibration=own)
-    with caplog.at_level(logging.WARNING):
-        model.look()
+    return own
+
+
+def test_a_recalibration_of_another_model_is_not_served(
+    champion_home: Path, anothers: Path
+) -> None:
+    model = Model(Settings(home=champion_home, recalibration=anothers), LOG)
+    with pytest.raises(BundleError, match="is for version"):
+        asyncio.run(model.load(None))
     assert model.bundle is None
-    assert "is for version" in caplog.text
+
+
+def test_a_version_that_was_named_is_served_without_it(
+    champion_home: Path, anothers: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rollout to another version would else have to restart the service."""
+    model = Model(Settings(home=champion_home, recalibration=anothers), LOG)
+    reference = champion_reference(champion_home / "bundles")
+    assert reference is not None
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(model.load(reference))
+    assert model.version == bundle.version
+    rows = cohorts.load("all").X.to_numpy()[:50]
+    assert (model.require().predict(rows) == bundle.predict(rows)).all()
+    assert f"version {bundle.version} is served without the recalibration" in caplog.text

@@ -61,8 +61,8 @@ def test_app(
         _ = serve_app.app
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: HEART_NUM_REPLICAS")
-    with pytest.raises(AttributeError, match="no attribute 'service'"):
-        _ = serve_app.service
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = serve_app.nothing
 
 
 def test_settings_reach_the_deployment() -> None:

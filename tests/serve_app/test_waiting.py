@@ -40,7 +40,10 @@ def handle(serve_url: str, home: Path) -> Iterator[DeploymentHandle]:
 
     deployment = serve.deployment(name="probe")(serve.ingress()(Probe))
     settings = Settings(home=home, champion_poll_s=0.1)
-    yield serve.run(deployment.bind(settings), name="waiting", route_prefix="/waiting")
+    handle = serve.run(deployment.bind(settings), name="waiting", route_prefix="/waiting")
+    # With Serve's throughput settings handles take the caller's event loop, and there is none.
+    handle._init(_run_router_in_separate_loop=True)
+    yield handle
     serve.delete("waiting")
 
 

@@ -1,0 +1,73 @@
+"""Start the service so that a rollout restarts nothing: ``python -m serve_app [VERSION]``.
+
+It writes the Serve config under HEART_HOME and does what ``serve run`` of it does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from heart.errors import run_main
+from heart.files import write_whole
+from heart.hospital import load_recalibration
+from heart.settings import PREFIX, Settings
+from heart.sources import Reference, fetch
+from serve_app.config import find, parser, render
+from serve_app.environment import NO_HAPROXY, has_haproxy
+
+FILE: Final = "serve.yaml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C; the exit code."""
+    made = parser("python -m serve_app", "Starts the service.")
+    made.add_argument("--address", help="a Ray cluster to join, or local; else as `serve run`")
+    options = made.parse_args(arguments)
+    settings = Settings.from_environment()
+    model = find(settings, options.version)
+    check(settings, model)
+    path = settings.home.resolve() / FILE
+    write_whole(path, render(settings, model).encode())
+    os.environ.update(absolute_paths(settings))
+    if not has_haproxy():
+        print(NO_HAPROXY, file=sys.stderr)
+    run(path, options.address)
+    return 0
+
+
+def absolute_paths(settings: Settings) -> dict[str, str]:
+    """The variables of the settings that are paths: Serve reads them in folders of its own."""
+    paths = {name: value for name, value in settings if isinstance(value, Path)}
+    return {f"{PREFIX}{name.upper()}": str(path.resolve()) for name, path in paths.items()}
+
+
+def check(settings: Settings, model: Reference | None) -> None:
+    """Refuse here, in one line, what would else fail in a log of Ray's.
+
+    Raises `BundleError` for a damaged model or a recalibration that is for another one, and
+    `UsageError` for settings that contradict each other.
+    """
+    from serve_app.deployment import build
+
+    build(settings)
+    if model is None:
+        return
+    bundle = fetch(model, settings)
+    if settings.recalibration is not None:
+        load_recalibration(settings.recalibration, bundle)
+
+
+def run(path: Path, address: str | None) -> None:
+    """What ``serve run`` of a config does: start Ray and Serve, and end them with Ctrl-C."""
+    from ray.serve.scripts import cli
+
+    where = [] if address is None else ["--address", address]
+    cli.main(["run", *where, str(path)], prog_name="serve")
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
