@@ -235,9 +235,9 @@ function similar(probability) {
 
 function compare({ n, predicted, interval: { value, low, high } }) {
   const observed = `${share(value)} had such a narrowing (95% interval ${share(low)} to ${share(high)})`;
-  const which = `the ${n} patients with the most similar probability, ${share(predicted)} on average`;
+  const which = `the training data that is nearest by probability (${n} patients, ${share(predicted)} on average)`;
   const hospital = recalibrated() ? " These counts are of the model before its recalibration for a hospital." : "";
-  return `Of ${which}, ${observed}. Each was judged by a model that had not seen the patient.${hospital}`;
+  return `In the tenth of ${which}, ${observed}. Each was judged by a model that had not seen the patient.${hospital}`;
 }
 
 function meaning(decision, bounds) {
@@ -287,7 +287,7 @@ function showWhy(answer, patient) {
     ...rows.map(([name, change]) => row(name, change / most, change, patient[name], reference[name])),
     sum("This patient", probability),
   );
-  $("rest").textContent = rest.length ? `No part in the difference: ${rest.join("; ")}.` : "";
+  $("rest").textContent = rest.length ? `Little or no part in the difference: ${rest.join("; ")}.` : "";
 }
 
 function accuracy({ method, coalitions, error }) {

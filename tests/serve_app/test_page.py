@@ -181,7 +181,9 @@ def test_the_uncertainty_is_that_of_similar_patients(page: Page, bundle: Bundle)
     near = min(bins, key=lambda b: abs(b["predicted"] - answer["probability"]))
     low, high = near["interval"]["low"], near["interval"]["high"]
     told = page.locator("#similar")
-    expect(told).to_contain_text(f"Of the {near['n']} patients")
+    expect(told).to_contain_text(
+        f"({near['n']} patients, {round(100 * near['predicted'])}% on average)"
+    )
     expect(told).to_contain_text(f"{round(100 * near['observed'])}% had such a narrowing")
     expect(told).to_contain_text(f"95% interval {round(100 * low)}% to {round(100 * high)}%")
     left, width = page.locator("#spread").evaluate("part => [part.style.left, part.style.width]")
