@@ -31,6 +31,8 @@ NEAR: Final = 1e-5
 SAME: Final = 1e-6
 """How near two answers of one graph about one patient come: rows alone and in batches."""
 ANSWER_S: Final = 10.0
+REPORTED_S: Final = 15.0
+"""How old a node's metrics may be: its report of them, and the replica's to it."""
 AGAIN_S: Final = 0.5
 PATIENT: Final = {a.name: a.example for a in ATTRIBUTES}
 REQUEST_ID: Final = "smoke-test-1"
@@ -197,9 +199,13 @@ def errors(service: Service) -> str:
 
 
 def metrics(service: Service) -> str:
-    """The series of the service are there."""
+    """The series of the service are there, or come with the next report of the nodes."""
+    ends = time.monotonic() + REPORTED_S
     text = service.ask("/metrics").body.decode()
-    require(SERIES in text, f"/metrics has no {SERIES}")
+    while SERIES not in text:
+        require(time.monotonic() < ends, f"/metrics has no {SERIES}")
+        time.sleep(AGAIN_S)
+        text = service.ask("/metrics").body.decode()
     return f"{sum(not line.startswith('#') for line in text.splitlines())} series"
 
 
