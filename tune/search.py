@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from heart.errors import HeartError, run_main
 from heart.settings import Settings, keep_private
+from tune.gauges import Gauges
 from tune.journal import TrialRecord
 from tune.options import Options, read_options
 from tune.plan import Plan, make_plan
@@ -53,7 +54,7 @@ def run(options: Options, settings: Settings, *, plan: Plan | None = None) -> Re
     with ThreadPoolExecutor(1) as aside:
         # To import and open MLflow takes as long as to start Ray.
         tracker = aside.submit(_open_tracker, search)
-        with connected(search.plan.options.address) as cores:
+        with connected(search.plan.options.address) as cores, Gauges(search):
             return _search(search, tracker.result(), cores)
 
 
