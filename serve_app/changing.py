@@ -106,13 +106,15 @@ class Rollout:
                 raise RolloutError(f"not in every replica after {self._bounds.arrive_s:g} s")
             time.sleep(PAUSE_S)
         number = self._check(order, bundle)
-        self._say(
-            f"{number} replicas serve it"
-            + ("" if bundle is None else f", and judge {len(self._patients)} patients as it does")
-        )
+        judged = "" if bundle is None else f", judging {len(self._patients)} patients as it does"
+        self._say(f"served by {number} {'replica' if number == 1 else 'replicas'}{judged}")
 
     def _arrived(self, order: UserConfig) -> bool:
-        states = self._service.states()
+        """Whether every replica has dealt with the order; Serve asks none while it changes."""
+        try:
+            states = self._service.states()
+        except RolloutError:
+            return False
         return len(states) >= self._service.replicas() and all(s.order == order for s in states)
 
     def _check(self, order: UserConfig, bundle: Bundle | None) -> int:

@@ -18,7 +18,7 @@ from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from heart.bundle import METADATA_FILE, MODEL_FILE, Bundle
-from heart.errors import BundleError, PromotionError, UsageError
+from heart.errors import BundleError, PromotionError, RolloutError, UsageError
 from heart.settings import Settings
 from heart.sources import Reference, champion_reference, fetch
 from serve_app import rollout
@@ -89,7 +89,7 @@ def url(serve_url: str, dashboard: str, settings: Settings, first: Reference) ->
 
 
 @pytest.fixture(scope="module")
-def service(url: str, dashboard: str) -> Service:
+def live(url: str, dashboard: str) -> Service:
     found = Service(dashboard, application=APPLICATION)
     eventually(lambda: len(found.states()) == 2)
     return found
@@ -103,17 +103,16 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def change(
-    service: Service, settings: Settings, first: Reference, lines: list[str]
+    live: Service, settings: Settings, first: Reference, lines: list[str]
 ) -> Iterator[Callable[..., Ending]]:
     """Roll a version out; afterwards the first is served again."""
 
     def to(model: Reference, bounds: Bounds = BOUNDS, **order: Any) -> Ending:
-        made = Rollout(service, settings, bounds, patients=ROWS, say=lines.append)
+        made = Rollout(live, settings, bounds, patients=ROWS, say=lines.append)
         return made.change(UserConfig(model=model, **order))
 
     yield to
-    service.change(UserConfig(model=first))
-    eventually(lambda: {state.model for state in service.states()} == {first})
+    settle(live, UserConfig(model=first))
 
 
 def replica_ids(dashboard: str) -> set[str]:
@@ -138,7 +137,7 @@ def test_there_and_back_under_load(
     versions = answers.check(ROWS, bundles)
     assert min(versions[first.version], versions[second.version]) > 10
     assert replica_ids(dashboard) == before  # the first change, too, restarts none
-    assert "2 replicas serve it, and judge 100 patients as it does" in lines
+    assert "served by 2 replicas, judging 100 patients as it does" in lines
 
 
 def damage_graph(folder: Path) -> None:
@@ -162,7 +161,7 @@ def test_what_replicas_cannot_load_is_taken_back(
     damage: Callable[[Path], None],
     why: str,
     url: str,
-    service: Service,
+    live: Service,
     settings: Settings,
     first: Reference,
     bundles: dict[str, Bundle],
@@ -178,33 +177,33 @@ def test_what_replicas_cannot_load_is_taken_back(
         lines.append(line)
 
     with steady_load(url, ROWS) as answers:
-        made = Rollout(service, settings, BOUNDS, patients=ROWS, say=say)
+        made = Rollout(live, settings, BOUNDS, patients=ROWS, say=say)
         assert made.change(UserConfig(model=reference)) is Ending.GONE_BACK
     assert set(answers.check(ROWS, bundles)) == {first.version}
     (told,) = [line for line in lines if line.startswith("going back: ")]
     assert "a replica reports: model: " in told
     assert why in told
     assert lines[-1] == f"gone back: version {first.version}"
-    states = service.states()
+    states = live.states()
     assert [state.failures for state in states] == [(), ()]
 
 
 def test_what_cannot_be_had_here_changes_nothing(
-    service: Service, settings: Settings, first: Reference, change: Callable[..., Ending]
+    live: Service, settings: Settings, first: Reference, change: Callable[..., Ending]
 ) -> None:
     away = Reference(version="5", uri=f"http://127.0.0.1:{free_port()}/5", sha256="a" * 64)
     with pytest.raises(BundleError, match=r"127\.0\.0\.1"):
         change(away)
-    assert service.user_config() == UserConfig(model=first)
+    assert live.user_config() == UserConfig(model=first)
 
 
 def test_a_replica_keeps_its_model_and_tells(
-    url: str, service: Service, first: Reference, change: Callable[..., Ending]
+    url: str, live: Service, first: Reference, change: Callable[..., Ending]
 ) -> None:
     """Serve ends a replica whose reconfigure raises; an order that makes no sense is one more."""
     away = Reference(version="5", uri=f"http://127.0.0.1:{free_port()}/5", sha256="a" * 64)
-    service.change(UserConfig(model=away))
-    states = eventually(lambda: all_failed(service))
+    live.change(UserConfig(model=away))
+    states = eventually(lambda: all_failed(live))
     assert {state.model for state in states} == {first}
     assert log_lines("the model cannot be loaded, it stays what it was")
     assert httpx.get(f"{url}/ready").json()["model_version"] == first.version
@@ -232,7 +231,7 @@ def test_errors_take_it_back(
 
 def test_a_shadow_is_compared_and_answers_nobody(
     url: str,
-    service: Service,
+    live: Service,
     first: Reference,
     second: Reference,
     bundles: dict[str, Bundle],
@@ -240,7 +239,7 @@ def test_a_shadow_is_compared_and_answers_nobody(
 ) -> None:
     shadow = ShadowOrder(model=second, share=1.0)
     assert change(first, shadow=shadow) is Ending.DONE
-    assert {state.shadow for state in service.states()} == {second}
+    assert {state.shadow for state in live.states()} == {second}
     answers = httpx.post(f"{url}/predict/batch", json={"patients": [as_json(r) for r in ROWS]})
     single = httpx.post(f"{url}/predict", json=as_json(ROWS[0]))
     assert {answers.json()["model_version"], single.json()["model_version"]} == {first.version}
@@ -277,17 +276,16 @@ def test_a_failing_shadow_is_invisible(
 
 
 def test_a_shadow_that_cannot_be_loaded_leaves_the_model(
-    service: Service,
+    live: Service,
     second: Reference,
     first: Reference,
 ) -> None:
     away = Reference(version="8", uri=f"http://127.0.0.1:{free_port()}/8", sha256="a" * 64)
-    service.change(UserConfig(model=second, shadow=ShadowOrder(model=away, share=0.5)))
-    states = eventually(lambda: all_failed(service))
+    live.change(UserConfig(model=second, shadow=ShadowOrder(model=away, share=0.5)))
+    states = eventually(lambda: all_failed(live))
     assert {state.model for state in states} == {second}
     assert {state.shadow for state in states} == {None}
-    service.change(UserConfig(model=first))
-    eventually(lambda: {state.model for state in service.states()} == {first})
+    settle(live, UserConfig(model=first))
 
 
 def test_what_no_config_started_is_refused(client: httpx.Client, dashboard: str) -> None:
@@ -313,10 +311,24 @@ def test_a_version_that_failed_a_gate_is_refused(bundle: Bundle) -> None:
         rollout.check_gates(refused)
 
 
-def all_failed(service: Service) -> list[State]:
-    """The states of all replicas once each reports a failure, none before."""
-    states = service.states()
-    return states if all(state.failures for state in states) else []
+def settle(live: Service, order: UserConfig) -> None:
+    """Give an order and wait until both replicas have dealt with it."""
+    live.change(order)
+    eventually(lambda: [state.order for state in states_of(live)] == [order, order])
+
+
+def states_of(live: Service) -> list[State]:
+    """What the replicas tell; none where Serve names none, as while it changes them."""
+    try:
+        return live.states()
+    except RolloutError:
+        return []
+
+
+def all_failed(live: Service) -> list[State]:
+    """The states of both replicas once each reports a failure, none before."""
+    states = [state for state in states_of(live) if state.failures]
+    return states if len(states) == 2 else []
 
 
 def counted(url: str, name: str, **labels: str) -> float:

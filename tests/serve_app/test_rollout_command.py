@@ -85,7 +85,7 @@ def bundles(home: Path) -> dict[str, Bundle]:
 def running(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     port = free_port()
     environment = os.environ | apart(tmp_path_factory.mktemp("haproxy"))
-    environment |= {"HEART_HOME": str(home), "HEART_PORT": str(port), "HEART_NUM_REPLICAS": "2"}
+    environment |= {"HEART_HOME": str(home), "HEART_PORT": str(port)}
     process = subprocess.Popen(
         [sys.executable, "-m", "serve_app", "--address", "local"],
         env=environment,
@@ -137,7 +137,7 @@ def test_out_and_back_under_load(running: Running, bundles: dict[str, Bundle]) -
     assert set(answers.check(ROWS, bundles)) == {"1", "2"}
     lines = there.stdout.splitlines()
     assert lines[0] == "before: version 1; now: version 2"
-    assert lines[1] == "2 replicas serve it, and judge 100 patients as it does"
+    assert lines[1] == "served by 1 replica, judging 100 patients as it does"
     assert lines[2].startswith("watched for 2 s: ")
     assert lines[2].endswith(", 0 errors")
     assert lines[3] == "done: version 2"
