@@ -2,7 +2,7 @@
 
 `transfer` starts this module as a process of its own. A process can be ended by a timer
 whatever it waits for: a server that drips a byte a second outlasts any time-out of a socket.
-And S3's client, 60 MB, is gone from memory when the files are here.
+And S3's client, 40 MB, is gone from memory when the files are here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from heart.errors import BundleError, run_main
 
 LIMIT_MB: Final = 256
-"""Of all files together; the largest forest of the wide search space takes a tenth of it."""
+"""Of all files together."""
 CHUNK_BYTES: Final = 1 << 20
 HTTP: Final = ("http", "https")
 S3: Final = "s3"
@@ -105,7 +105,7 @@ def _http(parts: SplitResult) -> Opener:
 
 def _s3(parts: SplitResult) -> Opener:
     """Keys, region and endpoint are those of the ``AWS_*`` variables or of the AWS profile."""
-    from pyarrow.fs import S3FileSystem  # 60 MB that no other fetching needs
+    from pyarrow.fs import S3FileSystem  # 40 MB that no other fetching needs
 
     # Arrow's own reading of these two depends on how the file system is made.
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from serve_app.payload_files import Entry
 
 CAPACITY_ROWS: Final = 50_000
-"""What waits for the disk at most, some 50 MB; a full service makes as much in 2 s of batches."""
+"""What waits for the disk at most."""
 FLUSH_ROWS: Final = 5_000
 FLUSH_S: Final = 5.0
 """What a replica that is killed loses at most, if the disk keeps up."""
