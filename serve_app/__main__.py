@@ -25,7 +25,7 @@ FILE: Final = "serve.yaml"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; the exit code."""
     made = parser("python -m serve_app", "Starts the service.")
-    made.add_argument("--address", help="a Ray cluster to join, or local; else as `serve run`")
+    made.add_argument("--address", help="a Ray cluster to join; else a Ray of its own")
     options = made.parse_args(arguments)
     settings = Settings.from_environment()
     model = find(settings, options.version)
@@ -65,8 +65,8 @@ def run(path: Path, address: str | None) -> None:
     """What ``serve run`` of a config does: start Ray and Serve, and end them with Ctrl-C."""
     from ray.serve.scripts import cli
 
-    where = [] if address is None else ["--address", address]
-    cli.main(["run", *where, str(path)], prog_name="serve")
+    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    cli.main(["run", "--address", where, str(path)], prog_name="serve")
 
 
 if __name__ == "__main__":

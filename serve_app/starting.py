@@ -6,6 +6,7 @@ the machine. So they are started here, before ``serve run`` would, which then ta
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -26,7 +27,11 @@ def start(settings: Settings) -> None:
     serve.start(http_options={"host": settings.host, "port": settings.port})
 
 
-def _address() -> str | None:
-    """What ``serve run --address`` says; None for a Ray of our own."""
+def _address() -> str:
+    """What ``serve run --address`` or RAY_ADDRESS says, else a Ray of its own.
+
+    Ray itself would join whatever was started on the machine last, even where that has ended.
+    """
     context = click.get_current_context(silent=True)
-    return None if context is None else context.params.get("address")
+    named = None if context is None else context.params.get("address")
+    return named or os.environ.get("RAY_ADDRESS") or "local"
