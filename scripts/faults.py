@@ -93,7 +93,7 @@ class Clients:
     def __init__(self, port: int, expected: Mapping[str, Sequence[float]]) -> None:
         self._port, self._expected = port, expected
         self._bodies = [json.dumps(p).encode() for p in patients()]
-        self._tally, self._last = Tally(), time.monotonic()
+        self._tally, self._last, self._failed = Tally(), time.monotonic(), 0.0
         self._lock, self._over = threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(CLIENTS)]
 
@@ -115,9 +115,10 @@ class Clients:
             found, self._tally = self._tally, Tally()
             return found
 
-    def answering(self) -> bool:
-        """Whether an answer has come within the last quarter of a second."""
-        return time.monotonic() - self._last < 0.25
+    def steady(self) -> bool:
+        """Whether answers come, and none has been lost for a while."""
+        now = time.monotonic()
+        return now - self._last < 0.25 and now - self._failed > CALM_S
 
     def _work(self, number: int) -> None:
         connection = http.client.HTTPConnection(HOST, self._port, timeout=10)
@@ -150,6 +151,7 @@ class Clients:
             tally.repeated += repeated
             if answer is None or answer[0] != 200:
                 tally.lost += 1
+                self._failed = now
                 tally.why["no answer" if answer is None else str(answer[0])] += 1
                 return
             tally.gap_s = max(tally.gap_s, now - self._last)
@@ -256,6 +258,15 @@ class Service:
                 found.append(stat)
         return sorted(found, key=lambda stat: stat.pid)
 
+    def proxy(self) -> Stat:
+        """The HAProxy that the clients talk to; its parent is its manager."""
+        file = os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"].encode()
+        return [
+            stat
+            for stat in self.processes("haproxy")
+            if file in Path(f"/proc/{stat.pid}/cmdline").read_bytes()
+        ][-1]
+
     def kill(self, name: str, *, number: int | None = None) -> int:
         """Kill processes by name; how many."""
         doomed = self.processes(name)[:number]
@@ -314,13 +325,13 @@ def kill_controller(service: Service) -> str:
 
 def kill_proxy(service: Service) -> str:
     """The HAProxy that the clients talk to."""
-    service.kill("haproxy", number=1)
+    os.kill(service.proxy().pid, signal.SIGKILL)
     return "killed the HAProxy"
 
 
 def kill_manager(service: Service) -> str:
     """The actor that keeps the HAProxy."""
-    service.kill("ray::HAProxyManager", number=1)
+    os.kill(service.proxy().parent, signal.SIGKILL)
     return "killed the HAProxy's manager"
 
 
@@ -385,17 +396,16 @@ FAULTS: Final[Mapping[str, Callable[[Service], str]]] = {
 
 def attempt(name: str, service: Service, clients: Clients) -> Outcome:
     """Do one fault under load, until the service answers steadily again."""
-    service.wait(clients.answering, "answers", timeout=RECOVERY_TIMEOUT_S)
-    time.sleep(CALM_S)
+    service.wait(clients.steady, "answers", timeout=RECOVERY_TIMEOUT_S)
     clients.tally()
     started = time.monotonic()
     done = FAULTS[name](service)
+    time.sleep(CALM_S)
     service.wait(
-        lambda: clients.answering() and len(service.processes("ray::ServeReplica")) == 2,
+        lambda: clients.steady() and len(service.processes("ray::ServeReplica")) == 2,
         f"recovery from {name}",
         timeout=RECOVERY_TIMEOUT_S,
     )
-    time.sleep(CALM_S)
     seconds = time.monotonic() - started
     seen = vars(clients.tally())
     counts = {what: dict(seen[what]) for what in ("versions", "why")}
