@@ -72,9 +72,11 @@ class Reconfiguration:
     async def wait(self, poll_s: float) -> None:
         """Look for the first model every ``poll_s`` seconds until there is one."""
         while self._model.bundle is None:
-            async with self._turn:
-                await self._load_model()
+            # The first look is that of `apply`, which Serve calls at the start.
             await asyncio.sleep(poll_s)
+            async with self._turn:
+                if self._model.bundle is None:
+                    await self._load_model()
 
     async def state(self, patients: Sequence[Sequence[float]]) -> State:
         """What this replica serves; ``patients`` of shape (n, 13) are judged by it."""

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,20 +85,22 @@ def bundles(home: Path) -> dict[str, Bundle]:
 @pytest.fixture(scope="module")
 def running(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     port = free_port()
-    environment = os.environ | apart(tmp_path_factory.mktemp("haproxy"))
+    environment = os.environ | apart(Path(tempfile.mkdtemp(prefix="haproxy-")))
     environment |= {"HEART_HOME": str(home), "HEART_PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serve_app", "--address", "local"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    told = tmp_path_factory.mktemp("told") / "log"
+    with told.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serve_app", "--address", "local"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_S
     while not ready(url):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+        assert process.poll() is None, told.read_text()
+        assert time.monotonic() < deadline, told.read_text()
         time.sleep(0.1)
     yield Running(url, process, environment, gcs_address(process.pid))
     process.send_signal(signal.SIGINT)

@@ -38,7 +38,7 @@ def handle(serve_url: str, home: Path) -> Iterator[DeploymentHandle]:
         def modules(self) -> list[str]:
             return list(sys.modules)
 
-    deployment = serve.deployment(name="probe")(serve.ingress()(Probe))
+    deployment = serve.deployment(name="probe", user_config={})(serve.ingress()(Probe))
     settings = Settings(home=home, champion_poll_s=0.1)
     handle = serve.run(deployment.bind(settings), name="waiting", route_prefix="/waiting")
     # With Serve's throughput settings handles take the caller's event loop, and there is none.
