@@ -259,7 +259,7 @@ class Service:
         return sorted(found, key=lambda stat: stat.pid)
 
     def proxy(self) -> Stat:
-        """The HAProxy that the clients talk to; its parent is its manager."""
+        """The HAProxy that the clients talk to."""
         file = os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"].encode()
         return [
             stat
@@ -331,7 +331,7 @@ def kill_proxy(service: Service) -> str:
 
 def kill_manager(service: Service) -> str:
     """The actor that keeps the HAProxy."""
-    os.kill(service.proxy().parent, signal.SIGKILL)
+    service.kill("ray::HAProxyManager", number=1)  # the oldest is the head's
     return "killed the HAProxy's manager"
 
 
