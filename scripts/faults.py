@@ -260,11 +260,11 @@ class Service:
 
     def proxy(self) -> Stat:
         """The HAProxy that the clients talk to."""
-        file = os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"].encode()
+        folder = str(Path(self._folder.name) / "head").encode()
         return [
             stat
             for stat in self.processes("haproxy")
-            if file in Path(f"/proc/{stat.pid}/cmdline").read_bytes()
+            if folder in Path(f"/proc/{stat.pid}/cmdline").read_bytes()
         ][-1]
 
     def kill(self, name: str, *, number: int | None = None) -> int:
