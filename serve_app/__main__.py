@@ -16,7 +16,7 @@ from heart.files import write_whole
 from heart.hospital import load_recalibration
 from heart.settings import PREFIX, Settings
 from heart.sources import Reference, fetch
-from serve_app.config import find, parser, render
+from serve_app.config import ADDRESS_FILE, find, parser, render
 from serve_app.environment import NO_HAPROXY, has_haproxy
 
 FILE: Final = "serve.yaml"
@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings.from_environment()
     model = find(settings, options.version)
     check(settings, model)
-    path = settings.home.resolve() / FILE
-    write_whole(path, render(settings, model).encode())
+    home = settings.home.resolve()
+    write_whole(home / FILE, render(settings, model).encode())
     os.environ.update(absolute_paths(settings))
     if not has_haproxy():
         print(NO_HAPROXY, file=sys.stderr)
-    run(path, options.address)
+    run(home, options.address)
     return 0
 
 
@@ -61,12 +61,16 @@ def check(settings: Settings, model: Reference | None) -> None:
         load_recalibration(settings.recalibration, bundle)
 
 
-def run(path: Path, address: str | None) -> None:
+def run(home: Path, address: str | None) -> None:
     """What ``serve run`` of a config does: start Ray and Serve, and end them with Ctrl-C."""
+    import ray
     from ray.serve.scripts import cli
 
     where = address or os.environ.get("RAY_ADDRESS") or "local"
-    cli.main(["run", "--address", where, str(path)], prog_name="serve")
+    ray.init(address=where, namespace="serve")  # as `serve run` would; it takes what runs
+    gcs = ray.get_runtime_context().gcs_address
+    write_whole(home / ADDRESS_FILE, gcs.encode())
+    cli.main(["run", "--address", gcs, str(home / FILE)], prog_name="serve")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from serve_app.user_config import UserConfig
 APPLICATION: Final = "heart"
 DEPLOYMENT: Final = "heart"
 IMPORT_PATH: Final = "serve_app:app"
+ADDRESS_FILE: Final = "serve.address"
+"""Where under HEART_HOME a start leaves the address of its Ray: Ray itself remembers which was
+started last on a machine, which may be that of a search."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

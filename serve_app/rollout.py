@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -19,7 +20,7 @@ from heart.files import locked
 from heart.settings import Settings, keep_private
 from heart.sources import Reference, champion_reference, fetch
 from serve_app.changing import Bounds, Ending, Rollout
-from serve_app.config import find
+from serve_app.config import ADDRESS_FILE, find
 from serve_app.service import joined
 from serve_app.user_config import ShadowOrder, UserConfig
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = _resolve(settings, options.version)
     if not options.force:
         check_gates(fetch(model, settings))
-    with locked(settings.home.resolve() / ".rollout.lock"), joined(options.address) as service:
+    address = options.address or started(settings)
+    with locked(settings.home.resolve() / ".rollout.lock"), joined(address) as service:
         bounds = Bounds(
             arrive_s=2 * settings.download_timeout_s,
             watch_s=options.watch,
@@ -94,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--share", type=_share, help=f"share of the requests that it judges, {SHARE} unless said"
     )
     parser.add_argument(
-        "--address", default="auto", help="the Ray cluster: auto, the one here, or HOST:PORT"
+        "--address", help="the Ray cluster, HOST:PORT; else that of `python -m serve_app` here"
     )
     return parser
 
@@ -111,6 +113,15 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
     return share
+
+
+def started(settings: Settings) -> str:
+    """The address of the Ray that a service of this HEART_HOME was started on."""
+    path = settings.home.resolve() / ADDRESS_FILE
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return os.environ.get("RAY_ADDRESS", "auto")
 
 
 def say(line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,7 @@ def asked() -> Iterator[None]:
 @contextmanager
 def joined(address: str) -> Iterator[Service]:
     """Join the Ray cluster at an address for as long; raises `UsageError` where there is none."""
+    check_answers(address)
     if has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
@@ -138,6 +140,20 @@ def joined(address: str) -> Iterator[Service]:
         yield Service(f"http://{context.dashboard_url}")
     finally:
         ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raise `UsageError` where nothing listens: Ray would try for half a minute."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray answers at {address}: {error.strerror or error}; {HOW_TO_START}",
+            field="address",
+        ) from error
 
 
 def has_token() -> bool:

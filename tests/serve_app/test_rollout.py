@@ -23,11 +23,11 @@ from heart.settings import Settings
 from heart.sources import Reference, champion_reference, fetch
 from serve_app import rollout
 from serve_app.changing import Bounds, Ending, Rollout
-from serve_app.config import DEPLOYMENT, serve_config
+from serve_app.config import ADDRESS_FILE, DEPLOYMENT, serve_config
 from serve_app.environment import free_port
 from serve_app.reconfiguration import State
 from serve_app.rollout import known_patients
-from serve_app.service import Service
+from serve_app.service import Service, joined
 from serve_app.user_config import ShadowOrder, UserConfig
 from tests.serve_app.load import as_json, steady_load
 from tests.serve_app.logs import eventually, log_lines
@@ -293,6 +293,16 @@ def test_what_no_config_started_is_refused(client: httpx.Client, dashboard: str)
         Service(dashboard, application="heart").user_config()
     with pytest.raises(UsageError, match="no application elsewhere runs"):
         Service(dashboard, application="elsewhere").user_config()
+
+
+def test_a_service_that_has_ended(ray_instance: int, tmp_path: Path) -> None:
+    """The address that it left is that of nobody."""
+    (tmp_path / ADDRESS_FILE).write_text(f"127.0.0.1:{free_port()}")
+    address = rollout.started(Settings(home=tmp_path))
+    refused = pytest.raises(UsageError, match=r"no Ray answers at .*python -m serve_app")
+    with refused, joined(address):
+        pass
+    assert ray.is_initialized()
 
 
 def test_on_a_cluster_the_operator_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from heart.registry import Registry
 from heart.settings import Settings
 from heart.sources import champion_reference
 from heart.store import connect, experiment_id
+from serve_app.config import ADDRESS_FILE
 from serve_app.environment import apart, free_port
 from serve_app.rollout import known_patients
 from tests.serve_app.load import steady_load
@@ -45,7 +46,7 @@ class Running:
     def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One rollout as a command; 2 s of watching unless said."""
         return subprocess.run(
-            [sys.executable, "-m", "serve_app.rollout", "--address", self.address, *arguments],
+            [sys.executable, "-m", "serve_app.rollout", *arguments],
             env=self.environment,
             capture_output=True,
             check=False,
@@ -102,7 +103,7 @@ def running(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         assert process.poll() is None, told.read_text()
         assert time.monotonic() < deadline, told.read_text()
         time.sleep(0.1)
-    yield Running(url, process, environment, gcs_address(process.pid))
+    yield Running(url, process, environment, (home / ADDRESS_FILE).read_text())
     process.send_signal(signal.SIGINT)
     process.wait(END_S)
 
@@ -112,21 +113,6 @@ def ready(url: str) -> bool:
         return httpx.get(f"{url}/ready").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def gcs_address(pid: int) -> str:
-    """Where the Ray that a process started can be joined: its raylet is told so."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().decode().split("\0")
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:
-            continue
-        if int(parent) == pid:
-            for word in words:
-                if word.startswith("--gcs-address="):
-                    return word.partition("=")[2]
-    raise AssertionError(f"process {pid} has no raylet")
 
 
 def test_out_and_back_under_load(running: Running, bundles: dict[str, Bundle]) -> None:
