@@ -44,6 +44,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "payload_log": ("1", True),
     "payload_log_mb": ("64", 64.0),
     "payload_key_file": ("/run/key", Path("/run/key")),
+    "managed_by": ("kuberay", "kuberay"),
     "log_level": ("DEBUG", "DEBUG"),
 }
 WRONG = [
