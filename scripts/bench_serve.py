@@ -183,7 +183,8 @@ def running(program: str, model: Model, *, port: int, key: str) -> Iterator[floa
         await_answer(program, model, port=port, key=key, process=process)
         yield time.perf_counter() - clock
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
         end_descendants(patience=40.0)
         log.close()
 
@@ -205,6 +206,8 @@ def environment(model: Model, *, port: int, key: str) -> dict[str, str]:
         "HEART_PORT": str(port),
         "HEART_API_KEYS": f"bench:predict+admin:{hashlib.sha256(key.encode()).hexdigest()}",
         "OMP_NUM_THREADS": "1",
+        # mlflow calls uvicorn by its name.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
 
 
