@@ -13,6 +13,9 @@ from typing import Final
 VARIABLES: Final[Mapping[str, str]] = {
     # Ray starts workers at nice 15; a replica that shares cores with a search would starve.
     "RAY_worker_niceness": "0",
+    # Ray starts a worker a core for the driver, which uses none: four seconds of two cores.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
     # The age of what /metrics tells, 10 s by default.
     "RAY_metrics_report_interval_ms": "2000",
     # Ends what is not a client's to say before Serve hears it.
