@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full \
+.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full test-long \
 	image image-run image-stop minikube-up minikube-down verify clean
 
 help: ## list the targets
@@ -57,6 +57,9 @@ test: lint types ## lint, types and the tests, with coverage
 
 test-full: test ## the same and the long tests
 	$(BIN)/python -m pytest -m full
+
+test-long: setup ## what an image, a cluster of its own or thousands of requests take
+	$(BIN)/python -m pytest -m long
 
 image: ## the container image, with docker or podman
 	@scripts/image.sh build

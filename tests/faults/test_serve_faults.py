@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "faults.py"
 GAPS = {"replicas", "proxy", "manager"}

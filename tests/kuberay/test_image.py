@@ -24,7 +24,7 @@ from heart.attributes import ATTRIBUTES
 from heart.bundle import load_champion
 from serve_app.schemas import example
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 SCRIPT = ROOT.parent / "shared" / "scripts" / "container.sh"
 IMAGE = "heart:under-test"

@@ -57,7 +57,7 @@ def targets(prometheus: Prometheus) -> list[dict[str, Any]]:
 
 
 @needs_prometheus
-@pytest.mark.full
+@pytest.mark.long
 def test_it_watches_the_nodes_with_the_rules_of_the_cluster(
     script: subprocess.Popen[bytes], port: int
 ) -> None:

@@ -20,7 +20,7 @@ RECORDS = sorted(name for name in monitored.records() if name.startswith("heart:
 
 
 @needs_prometheus
-@pytest.mark.full
+@pytest.mark.long
 def test_every_query_finds_the_search(
     ray_instance: int, settings: Settings, tmp_path: Path
 ) -> None:

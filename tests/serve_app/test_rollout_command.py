@@ -27,7 +27,7 @@ from serve_app.rollout import known_patients
 from tests.serve_app.load import steady_load
 from tests.serve_app.versions import cautious, failing
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.long
 START_S = 60.0
 END_S = 40.0
 ROLLOUT_S = 90.0
