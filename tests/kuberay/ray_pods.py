@@ -7,6 +7,7 @@ dashboard and ends with its standard input.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from ray.cluster_utils import Cluster
@@ -38,8 +39,8 @@ def main() -> None:
 
 
 def apart_in(folder: Path) -> dict[str, str]:
-    folder.mkdir()
-    return apart(folder)
+    # The path of a socket is short, and HAProxy puts the node's name of 56 letters into it.
+    return apart(Path(tempfile.mkdtemp(prefix=f"{folder.name}-")))
 
 
 if __name__ == "__main__":
