@@ -9,6 +9,9 @@ ratios; the figures go to a JSON file. The servers:
 - ``plain-serve``: Ray Serve with its own proxy, FastAPI, the ONNX graph
 - ``mlflow``: ``mlflow models serve``
 - ``this``: ``serve run serve_app:app`` with validation, logging, metrics and an API key
+- ``this-two``: the same with two replicas
+
+At last this one is flooded: ten times the highest number of requests at once, for half a minute.
 
 The model is a logistic regression, the best of a few, or the champion of ``--home``. wrk shares
 the cores with the server. Linux alone: memory is read from /proc.
@@ -28,12 +31,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -57,10 +62,16 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 RIVALS: Final = ("pickled", "onnx", "plain-serve", "mlflow")
 THIS: Final = "this"
-PROGRAMS: Final = (*RIVALS, THIS)
+TWO: Final = "this-two"
+REPLICAS: Final = {THIS: 1, TWO: 2}
+REPLICA: Final = b"ray::ServeReplica"
+PROGRAMS: Final = (*RIVALS, *REPLICAS)
 CONCURRENCIES: Final = (1, 8, 32, 128)
 BATCH: Final = 100
 BATCH_CONCURRENCY: Final = 8
+FLOOD: Final = 10
+FLOOD_S: Final = 30
+ALLOWED: Final = frozenset({"200", "429", "503"})
 START_TIMEOUT_S: Final = 120.0
 WIDTH: Final = 160
 
@@ -94,6 +105,25 @@ class Served:
     replica_mb: float | None
 
 
+@dataclass(frozen=True)
+class Flood:
+    """The service under many times what it can answer: what came back, and what it held.
+
+    The replica's memory is that before, the most of a look each second, and the p50 of one
+    client before, and right after.
+    """
+
+    concurrency: int
+    seconds: float
+    statuses: dict[str, int]
+    broken: int
+    before_mb: float
+    most_mb: float
+    before_p50_ms: float
+    after_p50_ms: float
+    restarted: bool
+
+
 class ServerError(Exception):
     """A server that did not answer."""
 
@@ -124,7 +154,7 @@ def prepare(folder: Path, home: Path | None) -> Model:
     pipeline = refitted(bundle, train)
     (folder / "model.pickle").write_bytes(pickle.dumps(pipeline))
     rows = test.X[list(NAMES)].head(BATCH).to_dict("records")
-    patients = tuple({k: None if math.isnan(v) else v for k, v in row.items()} for row in rows)
+    patients = tuple({str(k): None if math.isnan(v) else v for k, v in row.items()} for row in rows)
     return Model(folder, home, patients)
 
 
@@ -155,7 +185,7 @@ def bodies(model: Model, program: str, *, batch: bool) -> list[str]:
         groups = [list(patients)] if batch else [[p] for p in patients]
         return [json.dumps({"dataframe_records": group}) for group in groups]
     if batch:
-        whole: Any = {"patients": patients} if program == THIS else patients
+        whole: Any = {"patients": patients} if program in REPLICAS else patients
         return [json.dumps(whole)]
     return [json.dumps(p) for p in patients]
 
@@ -174,7 +204,7 @@ def running(program: str, model: Model, *, port: int, key: str) -> Iterator[floa
     clock = time.perf_counter()
     process = subprocess.Popen(
         command(program, model, port),
-        env=environment(model, port=port, key=key),
+        env=environment(program, model, port=port, key=key),
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -191,19 +221,20 @@ def running(program: str, model: Model, *, port: int, key: str) -> Iterator[floa
 
 def command(program: str, model: Model, port: int) -> list[str]:
     """How a server is started."""
-    if program == THIS:
+    if program in REPLICAS:
         return [str(Path(sys.executable).parent / "serve"), "run", "serve_app:app"]
     script = str(Path(__file__).with_name("serve_rivals.py"))
     return [sys.executable, script, program, str(model.folder), str(port)]
 
 
-def environment(model: Model, *, port: int, key: str) -> dict[str, str]:
+def environment(program: str, model: Model, *, port: int, key: str) -> dict[str, str]:
     """The caller's, with what this project's service is told: its home, port and key."""
     unwanted = ("HEART_", "RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return kept | {
         "HEART_HOME": str(model.home),
         "HEART_PORT": str(port),
+        "HEART_NUM_REPLICAS": str(REPLICAS.get(program, 1)),
         "HEART_API_KEYS": f"bench:predict+admin:{hashlib.sha256(key.encode()).hexdigest()}",
         "OMP_NUM_THREADS": "1",
         # mlflow calls uvicorn by its name.
@@ -239,16 +270,8 @@ def load(
     file = model.folder / "bodies"
     file.write_text("\n".join(bodies(model, program, batch=batch)) + "\n")
     where = path(program, batch=batch)
-    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "10s"]
-    words += ["-s", str(Path(__file__).with_name("wrk.lua")), f"http://{HOST}:{port}{where}"]
-    told = subprocess.run(
-        words,
-        env={**os.environ, "BODIES": str(file), "KEY": key},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = json.loads(told.stdout.splitlines()[-1])
+    url = f"http://{HOST}:{port}{where}"
+    found = wrk(url, file, key=key, concurrency=concurrency, seconds=seconds)
     rate = found["requests"] / found["seconds"]
     return Load(
         program=program,
@@ -264,37 +287,111 @@ def load(
     )
 
 
+def wrk(
+    url: str, bodies: Path, *, key: str, concurrency: int, seconds: int, count: bool = False
+) -> dict[str, Any]:
+    """What wrk reports, the answers by status where they are counted."""
+    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "10s"]
+    words += ["-s", str(Path(__file__).with_name("wrk.lua")), url]
+    told = subprocess.run(
+        words,
+        env={**os.environ, "BODIES": str(bodies), "KEY": key} | ({"COUNT": "1"} if count else {}),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    return found
+
+
+def flood(model: Model, *, port: int, key: str, concurrency: int) -> Flood:
+    """Far more requests at once than can be answered, with one client before and after."""
+    one = partial(load, THIS, model, port=port, key=key, concurrency=1, seconds=2, batch=False)
+    before = one()
+    replicas, first_mb = replica_pids(), memory()[1] or math.nan
+    url = f"http://{HOST}:{port}{path(THIS, batch=False)}"
+    most: list[float] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(1.0):
+            most.append(memory()[1] or math.nan)
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        found = wrk(
+            url,
+            model.folder / "bodies",
+            key=key,
+            concurrency=concurrency,
+            seconds=FLOOD_S,
+            count=True,
+        )
+    finally:
+        over.set()
+        watching.join()
+    after = one()
+    return Flood(
+        concurrency=concurrency,
+        seconds=found["seconds"],
+        statuses=found["statuses"],
+        broken=found["broken"],
+        before_mb=first_mb,
+        most_mb=max(most),
+        before_p50_ms=before.p50_ms,
+        after_p50_ms=after.p50_ms,
+        restarted=replica_pids() != replicas,
+    )
+
+
+def replica_pids() -> set[int]:
+    """The replicas that run under this process."""
+    return {stat.pid for stat in descendants(os.getpid()) if _name(stat.pid).startswith(REPLICA)}
+
+
+def _name(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def memory() -> tuple[float, float | None]:
     """MB of all processes that run under this one, shared pages split; MB of one replica."""
     total, replica = 0.0, None
     for stat in descendants(os.getpid()):
         try:
             lines = Path(f"/proc/{stat.pid}/smaps_rollup").read_text().splitlines()
-            name = Path(f"/proc/{stat.pid}/cmdline").read_bytes()
         except OSError:
             continue
         sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines[1:]}
         total += sizes.get("Pss", 0.0)
-        if name.startswith(b"ray::ServeReplica"):
+        if _name(stat.pid).startswith(REPLICA):
             replica = max(replica or 0.0, sizes.get("Rss", 0.0))
     return total, replica
 
 
 def measure(
     program: str, model: Model, concurrencies: Sequence[int], seconds: int
-) -> tuple[Served, list[Load]]:
+) -> tuple[Served, list[Load], Flood | None]:
     """Start a server, warm it up, put every load on it; raises `ServerError`."""
     port, key = free_port(), secrets.token_urlsafe(32)
     with running(program, model, port=port, key=key) as first:
-        asked = {"program": program, "model": model, "port": port, "key": key}
-        load(**asked, concurrency=8, seconds=2, batch=False)
-        loads = [load(**asked, concurrency=c, seconds=seconds, batch=False) for c in concurrencies]
-        loads.append(load(**asked, concurrency=BATCH_CONCURRENCY, seconds=seconds, batch=True))
+        put = partial(load, program, model, port=port, key=key)
+        put(concurrency=8, seconds=2, batch=False)
+        loads = [put(concurrency=c, seconds=seconds, batch=False) for c in concurrencies]
+        loads.append(put(concurrency=BATCH_CONCURRENCY, seconds=seconds, batch=True))
         total, replica = memory()
-    return Served(program, first, total, replica), loads
+        flooded = None
+        if program == THIS:
+            flooded = flood(model, port=port, key=key, concurrency=FLOOD * max(concurrencies))
+    return Served(program, first, total, replica), loads, flooded
 
 
-def checks(loads: Sequence[Load], served: Sequence[Served]) -> list[dict[str, Any]]:
+def checks(
+    loads: Sequence[Load], served: Sequence[Served], flooded: Flood | None
+) -> list[dict[str, Any]]:
     """What must show, as far as it was measured."""
     at: Mapping[tuple[str, int, bool], Load] = {
         (x.program, x.concurrency, "batch" in x.path or x.patients_per_s > x.requests_per_s): x
@@ -305,12 +402,14 @@ def checks(loads: Sequence[Load], served: Sequence[Served]) -> list[dict[str, An
     if this and pickled:
         ratio = this.p50_ms / pickled.p50_ms
         found.append(("p50 at 1, to the pickled pipeline", ratio, "at most", 0.15))
-    this = at.get((THIS, 32, False))
-    for rival, bound in (("pickled", 15.0), ("onnx", 0.6)):
-        other = at.get((rival, 32, False))
-        if this and other:
-            ratio = this.requests_per_s / other.requests_per_s
-            found.append((f"requests/s at 32, to {rival}", ratio, "at least", bound))
+    for program in REPLICAS:
+        this = at.get((program, 32, False))
+        for rival, bound in (("pickled", 15.0), ("onnx", 0.6)):
+            other = at.get((rival, 32, False))
+            if this and other:
+                ratio = this.requests_per_s / other.requests_per_s
+                what = f"{program}: requests/s at 32, to {rival}"
+                found.append((what, ratio, "at least", bound))
     batch = at.get((THIS, BATCH_CONCURRENCY, True))
     if batch:
         found.append(("patients/s in batches", batch.patients_per_s, "at least", 20_000.0))
@@ -318,6 +417,14 @@ def checks(loads: Sequence[Load], served: Sequence[Served]) -> list[dict[str, An
         if one.program == THIS:
             found.append(("seconds to the first answer", one.first_answer_s, "at most", 15.0))
             found.append(("MB of a replica", one.replica_mb or float("nan"), "at most", 300.0))
+    if flooded:
+        strange = sum(n for status, n in flooded.statuses.items() if status not in ALLOWED)
+        found.append(("flooded: answers but 200, 429, 503", strange, "at most", 0.0))
+        found.append(("flooded: requests without an answer", flooded.broken, "at most", 0.0))
+        found.append(("flooded: replicas that ended", float(flooded.restarted), "at most", 0.0))
+        found.append(("flooded: MB of the replica, the most", flooded.most_mb, "at most", 300.0))
+        ratio = flooded.after_p50_ms / flooded.before_p50_ms
+        found.append(("flooded: p50 of one client after, to before", ratio, "at most", 2.0))
     return [
         {
             "what": what,
@@ -331,7 +438,10 @@ def checks(loads: Sequence[Load], served: Sequence[Served]) -> list[dict[str, An
 
 
 def show(
-    loads: Sequence[Load], served: Sequence[Served], held: Sequence[Mapping[str, Any]]
+    loads: Sequence[Load],
+    served: Sequence[Served],
+    flooded: Flood | None,
+    held: Sequence[Mapping[str, Any]],
 ) -> None:
     """Print the tables, in Markdown."""
     console = Console(width=WIDTH, highlight=False)
@@ -359,6 +469,18 @@ def show(
         replica = "" if one.replica_mb is None else f"{one.replica_mb:.0f}"
         table.add_row(one.program, f"{one.first_answer_s:.1f}", f"{one.memory_mb:.0f}", replica)
     console.print(table)
+    if flooded:
+        table = _table("flooded: at once", "seconds", "answers by status", "none", "MB", "most MB")
+        answers = ", ".join(f"{n:,} x {status}" for status, n in sorted(flooded.statuses.items()))
+        numbers = (flooded.before_mb, flooded.most_mb)
+        table.add_row(
+            str(flooded.concurrency),
+            f"{flooded.seconds:.0f}",
+            answers,
+            str(flooded.broken),
+            *(f"{mb:.0f}" for mb in numbers),
+        )
+        console.print(table)
     table = _table("what must show on two cores", "found", "bound", "holds")
     for row in held:
         bound = f"{row['must_be']} {row['bound']:g}"
@@ -401,12 +523,13 @@ def main() -> int:
     loads: list[Load] = []
     served: list[Served] = []
     failures: dict[str, str] = {}
+    flooded: Flood | None = None
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as folder:
         model = prepare(Path(folder), given.home)
         for program in programs:
             say(f"{program} ...")
             try:
-                one, found = measure(
+                one, found, last = measure(
                     program, model, [int(c) for c in given.concurrency.split(",")], given.seconds
                 )
             except ServerError as error:
@@ -415,7 +538,8 @@ def main() -> int:
                 continue
             served.append(one)
             loads += found
-    held = checks(loads, served)
+            flooded = last or flooded
+    held = checks(loads, served, flooded)
     write_json(
         given.out,
         {
@@ -423,11 +547,12 @@ def main() -> int:
             "options": {"seconds": given.seconds, "home": str(given.home or "")},
             "loads": [asdict(x) for x in loads],
             "served": [asdict(x) for x in served],
+            "flood": asdict(flooded) if flooded else None,
             "checks": held,
             "failures": failures,
         },
     )
-    show(loads, served, held)
+    show(loads, served, flooded, held)
     return 1 if failures else 0
 
 

@@ -15,6 +15,7 @@ from overlays import Object, kustomize, of_kind
 from schemas import check_custom
 
 from scripts import monitoring
+from serve_app.application import MAX_WAITING
 from tests import prometheus as monitored
 from tests.kuberay.alerts import CASES
 from tests.kuberay.panels import FOUND, expectation
@@ -100,6 +101,12 @@ def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
 def test_an_alert_on_the_service_compares_recorded_series(alert: dict[str, Any]) -> None:
     """So that its query is seen to find something while it does not fire."""
     assert set(SERIES.findall(alert["expr"])) <= monitored.records() | {"heart"}
+
+
+def test_a_queue_is_filling_at_three_quarters_of_what_a_replica_takes() -> None:
+    (alert,) = [rule for rule in ALERTS if rule["alert"] == "HeartQueueFilling"]
+    assert alert["expr"] == f"heart:replicas:in_hand > {MAX_WAITING * 3 // 4}"
+    assert f"of {MAX_WAITING} in hand" in alert["annotations"]["description"]
 
 
 @needs_prometheus

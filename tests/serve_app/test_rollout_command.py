@@ -25,7 +25,8 @@ from serve_app.config import ADDRESS_FILE
 from serve_app.environment import apart, free_port
 from serve_app.rollout import known_patients
 from tests.serve_app.load import steady_load
-from tests.serve_app.versions import cautious, failing
+from tests.serve_app.logs import eventually
+from tests.serve_app.versions import cautious, doubtful, failing
 
 pytestmark = pytest.mark.long
 START_S = 60.0
@@ -60,7 +61,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def home(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A HEART_HOME with versions 1, the champion, 2, more cautious, and 3, which fails."""
+    """A HEART_HOME with version 1, the champion, and three that differ from it."""
     home = tmp_path_factory.mktemp("versions") / "artifacts"
     shutil.copytree(champion_home, home)
     settings = Settings(home=home)
@@ -68,7 +69,7 @@ def home(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry = Registry(client, settings)
     champion = champion_reference(settings.bundles)
     assert champion is not None
-    for number, make in (("2", cautious), ("3", failing)):
+    for number, make in (("2", cautious), ("3", failing), ("4", doubtful)):
         run = client.create_run(experiment_id(client, settings)).info.run_id
         folder = tmp_path_factory.mktemp("bundle")
         make(Path(champion.uri), folder, number)
@@ -144,6 +145,59 @@ def test_errors_take_it_back(running: Running) -> None:
     assert done.stdout.splitlines()[-1] == "gone back: version 1"
     assert answers.statuses()[500] > 0
     assert running.version() == "1"
+
+
+def test_a_gate_that_was_not_passed_takes_force(running: Running) -> None:
+    refused = running.rollout("4", "--watch", "0")
+    assert refused.returncode == 2
+    assert "version 4 did not pass" in refused.stderr
+    assert running.version() == "1"
+    forced = running.rollout("4", "--watch", "0", "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert running.version() == "4"
+    back = running.rollout("champion", "--watch", "0")
+    assert back.returncode == 0, back.stderr
+    assert running.version() == "1"
+
+
+def test_interrupted_it_goes_back(running: Running) -> None:
+    rollout = subprocess.Popen(
+        [sys.executable, "-m", "serve_app.rollout", "2", "--watch", "60"],
+        env=running.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert rollout.stdout is not None
+    told = []
+    for line in rollout.stdout:
+        told.append(line.strip())
+        if line.startswith("served by"):
+            break
+    assert running.version() == "2"
+    rollout.send_signal(signal.SIGINT)
+    rest, _ = rollout.communicate(timeout=ROLLOUT_S)
+    assert rollout.returncode == 1, told
+    assert "going back: interrupted" in rest
+    assert rest.splitlines()[-1] == "gone back: version 1"
+    assert running.version() == "1"
+
+
+def test_a_challenger_in_shadow(running: Running, bundles: dict[str, Bundle]) -> None:
+    begun = running.rollout("champion", "--shadow", "2", "--share", "1", "--watch", "0")
+    assert begun.returncode == 0, begun.stderr
+    with steady_load(running.url, ROWS) as answers:
+        time.sleep(2)
+    assert set(answers.check(ROWS, bundles)) == {"1"}
+    ended = running.rollout("champion", "--shadow", "none", "--watch", "0")
+    assert ended.returncode == 0, ended.stderr
+    eventually(lambda: shadowed(running.url) > 0)
+
+
+def shadowed(url: str) -> float:
+    """The patients whom version 2 has judged in shadow."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    counted = [line for line in lines if line.startswith("heart_shadow_predictions_total{")]
+    return sum(float(line.rpartition(" ")[2]) for line in counted if '"2"' in line)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from heart.attributes import NAMES
 from heart.bundle import INPUT, MODEL_FILE, PROBABILITY_OUTPUT, Metadata, load_bundle, save_bundle
 from heart.calibration import Calibration
 from heart.files import sha256
+from heart.gates import evaluation_of
 from heart.sources import Reference, reference_of
 
 OLDEST = 77
@@ -20,13 +21,20 @@ INTERCEPT = 1.0
 
 
 def version(
-    of: Path, to: Path, number: str, *, graph: bytes | None = None, **metadata: Any
+    of: Path,
+    to: Path,
+    number: str,
+    *,
+    graph: bytes | None = None,
+    evaluation: bytes | None = None,
+    **metadata: Any,
 ) -> Reference:
-    """A bundle like another's, with another graph or other metadata."""
+    """A bundle like another's, with another graph, evaluation or other metadata."""
     bundle = load_bundle(of, version="of")
     graph = (of / MODEL_FILE).read_bytes() if graph is None else graph
     changed = bundle.metadata.model_dump() | {"onnx_sha256": sha256(graph)} | metadata
-    save_bundle(to, graph, Metadata.model_validate(changed), evaluation=bundle.evaluation)
+    evaluation = bundle.evaluation if evaluation is None else evaluation
+    save_bundle(to, graph, Metadata.model_validate(changed), evaluation=evaluation)
     return reference_of(to, number)
 
 
@@ -34,6 +42,15 @@ def cautious(of: Path, to: Path, number: str) -> Reference:
     """A version that gives every patient a higher probability."""
     calibration = Calibration(method="sigmoid", intercept=INTERCEPT, slope=1.0)
     return version(of, to, number, calibration=calibration.model_dump())
+
+
+def doubtful(of: Path, to: Path, number: str) -> Reference:
+    """A version that did not pass its first gate."""
+    evaluation = evaluation_of(load_bundle(of, version="of"))
+    first, *others = evaluation.gates
+    gates = (first.model_copy(update={"passed": False}), *others)
+    changed = evaluation.model_copy(update={"gates": gates})
+    return version(of, to, number, evaluation=changed.model_dump_json().encode())
 
 
 def failing(of: Path, to: Path, number: str) -> Reference:
