@@ -8,6 +8,8 @@ ratios; the figures go to a JSON file. The servers:
 - ``onnx``: FastAPI and uvicorn, the ONNX graph, one process
 - ``plain-serve``: Ray Serve with its own proxy, FastAPI, the ONNX graph
 - ``mlflow``: ``mlflow models serve``
+- ``bentoml``, ``mlserver``: with the pickled pipeline, where their commands are on PATH; each may
+  have an environment of its own, with the same scikit-learn
 - ``this``: ``serve run serve_app:app`` with validation, logging, metrics and an API key
 - ``this-two``: the same with two replicas
 
@@ -60,7 +62,8 @@ if TYPE_CHECKING:
     from heart.pipelines import Preprocessing
 
 HOST: Final = "127.0.0.1"
-RIVALS: Final = ("pickled", "onnx", "plain-serve", "mlflow")
+RIVALS: Final = ("pickled", "onnx", "plain-serve", "mlflow", "bentoml", "mlserver")
+OPTIONAL: Final = ("bentoml", "mlserver")
 THIS: Final = "this"
 TWO: Final = "this-two"
 REPLICAS: Final = {THIS: 1, TWO: 2}
@@ -181,19 +184,39 @@ def refitted(bundle: Bundle, train: cohorts.Cohort) -> Any:
 def bodies(model: Model, program: str, *, batch: bool) -> list[str]:
     """The same patients as each server takes them, a body a line."""
     patients = model.patients
+    groups = [list(patients)] if batch else [[p] for p in patients]
     if program == "mlflow":
-        groups = [list(patients)] if batch else [[p] for p in patients]
         return [json.dumps({"dataframe_records": group}) for group in groups]
+    if program == "mlserver":
+        return [json.dumps(columns(group)) for group in groups]
     if batch:
-        whole: Any = {"patients": patients} if program in REPLICAS else patients
+        named = program in (*REPLICAS, "bentoml")
+        whole: Any = {"patients": patients} if named else patients
         return [json.dumps(whole)]
-    return [json.dumps(p) for p in patients]
+    return [json.dumps({"patient": p} if program == "bentoml" else p) for p in patients]
+
+
+def columns(patients: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """Patients as the Open Inference Protocol has a DataFrame: a tensor a column."""
+    inputs = [
+        {
+            "name": name,
+            "shape": [len(patients), 1],
+            "datatype": "FP64",
+            "data": [patient[name] for patient in patients],
+        }
+        for name in NAMES
+    ]
+    outputs = [{"name": "predict_proba"}]
+    return {"parameters": {"content_type": "pd"}, "inputs": inputs, "outputs": outputs}
 
 
 def path(program: str, *, batch: bool) -> str:
     """Where a server takes patients."""
     if program == "mlflow":
         return "/invocations"
+    if program == "mlserver":
+        return "/v2/models/heart/infer"
     return "/predict/batch" if batch else "/predict"
 
 
@@ -498,7 +521,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Time the service against FastAPI, plain Ray Serve and mlflow models serve.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    p.add_argument("--rivals", default=",".join(PROGRAMS), help="servers to measure")
+    here = [name for name in PROGRAMS if name not in OPTIONAL or shutil.which(name)]
+    p.add_argument("--rivals", default=",".join(here), help="servers to measure")
     p.add_argument("--concurrency", default="1,8,32,128", help="requests at a time")
     p.add_argument("--seconds", type=int, default=10, help="of load at each concurrency")
     p.add_argument("--home", type=Path, help="a HEART_HOME with a champion; else one is made")

@@ -7,6 +7,7 @@ Each is written as its own guide has it: a pydantic model of a patient, a route,
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
@@ -96,11 +97,36 @@ def mlflow(folder: Path, port: int) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words, "local"])  # noqa: S606
 
 
+def bento(folder: Path, port: int) -> None:
+    """BentoML, one worker, which may be installed in an environment of its own."""
+    here = str(Path(__file__).parent)
+    words = ["serve", "bento_service:Heart", "--working-dir", here, "--host", HOST]
+    os.environ |= {"MODEL": str(folder), "BENTOML_DO_NOT_TRACK": "True"}
+    os.execvp("bentoml", ["bentoml", *words, "--port", str(port)])  # noqa: S606
+
+
+def mlserver(folder: Path, port: int) -> None:
+    """MLServer with its scikit-learn runtime, in this process as it recommends for one model."""
+    settings = {"host": HOST, "http_port": port, "grpc_port": port + 1, "metrics_port": port + 2}
+    model = {
+        "name": "heart",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "parameters": {"uri": str(folder / "model.pickle")},
+    }
+    served = folder / "mlserver"
+    served.mkdir(exist_ok=True)
+    (served / "settings.json").write_text(json.dumps(settings | {"parallel_workers": 0}))
+    (served / "model-settings.json").write_text(json.dumps(model))
+    os.execvp("mlserver", ["mlserver", "start", str(served)])  # noqa: S606
+
+
 RIVALS: Final[Mapping[str, Callable[[Path, int], None]]] = {
     "pickled": pickled,
     "onnx": onnx,
     "plain-serve": plain_serve,
     "mlflow": mlflow,
+    "bentoml": bento,
+    "mlserver": mlserver,
 }
 
 
