@@ -51,6 +51,7 @@ lint: setup ## ruff: rules and format
 
 types: setup ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy scripts
 
 test: lint types ## lint, types and the tests, with coverage
 	$(BIN)/python -m pytest --cov

@@ -44,7 +44,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from bench_search import adopt_orphans, descendants, end_descendants, machine, say
+from machine import machine, say
+from processes import adopt_orphans, descendants, end_descendants
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table

@@ -28,7 +28,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench_search import Stat, adopt_orphans, descendants, say
+from machine import say
+from processes import Stat, adopt_orphans, descendants
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
@@ -168,7 +169,7 @@ def patients() -> list[dict[str, Any]]:
     """Some patients as a client would send them, in words and numbers."""
     rows = cohorts.load("all").X.head(PATIENTS)
     return [
-        {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124
+        {str(name): None if value != value else value for name, value in row.items()}  # noqa: PLR0124
         for row in rows.to_dict("records")
     ]
 

@@ -78,7 +78,7 @@ def plain_serve(folder: Path, port: int) -> None:
 
     ray.init(address="local", log_to_driver=False)
     serve.start(http_options={"host": HOST, "port": port})
-    serve.run(Plain.bind())
+    serve.run(Plain.bind())  # type: ignore[attr-defined]
     while True:
         time.sleep(10)
 
