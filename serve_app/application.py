@@ -1,6 +1,6 @@
 """The ASGI application of one replica: every request is recorded, and answered the short way.
 
-The routes of `serve_app.api` are FastAPI's, which documents them and has the others (docs,
+The routes of `serve_app.routes` are FastAPI's, which documents them and has the others (docs,
 404, 405). Asked for by path and method they are found here in one look-up: FastAPI's own way
 to the same handler takes longer than the answer.
 """

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.api import PATIENT_BYTES
+from serve_app.routes import PATIENT_BYTES
 
 JSON = {"content-type": "application/json"}
 KNOWN = '"age": 54, "sex": 1, "cp": 1'
