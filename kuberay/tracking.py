@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from heart.bundle import METADATA_FILE, load_bundle
-from heart.errors import BundleError, HeartError, PromotionError
+from heart.errors import HeartError, PromotionError
 from heart.files import sha256
-from heart.gates import Evaluation, failures
+from heart.gates import evaluation_of, failures
 from heart.registry import CHECKSUM_TAG, Registry
 from heart.settings import Settings
 from heart.sources import Reference
@@ -51,10 +51,7 @@ class Tracking:
         """A version by number or alias, verified; raises `RegistryError` or `BundleError`."""
         version = self.registry.resolve(named)
         bundle = self.registry.load(version)
-        try:
-            evaluation = Evaluation.model_validate_json(bundle.evaluation)
-        except ValidationError:
-            raise BundleError(f"version {version} has no evaluation that can be read") from None
+        evaluation = evaluation_of(bundle)
         checksum = next(
             one.tags[CHECKSUM_TAG] for one in self.registry.versions() if one.version == version
         )

@@ -22,78 +22,38 @@ the cores with the server. Linux alone: memory is read from /proc.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import math
-import os
-import pickle
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
+from bench_loads import Flood, Load, flood, load
+from bench_model import BATCH, REPLICAS, THIS, Model, prepare
 from machine import machine, say
-from processes import adopt_orphans, descendants, end_descendants
+from processes import adopt_orphans
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
+from servers import ServerError, memory, running
 
-from heart import cohorts
-from heart.attributes import NAMES
-from heart.bundle import MODEL_FILE, Bundle, load_champion, read_champion
-from heart.errors import NoModelError, UsageError, run_main
+from heart.errors import UsageError, run_main
 from heart.files import write_json
-from heart.pipelines import build
-from heart.settings import Settings, keep_private
+from heart.settings import keep_private
 from serve_app.environment import free_port
 
-if TYPE_CHECKING:
-    from heart.pipelines import Preprocessing
-
-HOST: Final = "127.0.0.1"
 RIVALS: Final = ("pickled", "onnx", "plain-serve", "mlflow", "bentoml", "mlserver")
 OPTIONAL: Final = ("bentoml", "mlserver")
-THIS: Final = "this"
-TWO: Final = "this-two"
-REPLICAS: Final = {THIS: 1, TWO: 2}
-REPLICA: Final = b"ray::ServeReplica"
 PROGRAMS: Final = (*RIVALS, *REPLICAS)
-CONCURRENCIES: Final = (1, 8, 32, 128)
-BATCH: Final = 100
 BATCH_CONCURRENCY: Final = 8
 FLOOD: Final = 10
-FLOOD_S: Final = 30
 ALLOWED: Final = frozenset({"200", "429", "503"})
-START_TIMEOUT_S: Final = 120.0
 WIDTH: Final = 160
-
-
-@dataclass(frozen=True)
-class Load:
-    """What wrk saw: ``bad_status`` counts answers that are no 2xx, ``broken`` no answers at all."""
-
-    program: str
-    path: str
-    concurrency: int
-    requests_per_s: float
-    patients_per_s: float
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    bad_status: int
-    broken: int
 
 
 @dataclass(frozen=True)
@@ -107,293 +67,6 @@ class Served:
     first_answer_s: float
     memory_mb: float
     replica_mb: float | None
-
-
-@dataclass(frozen=True)
-class Flood:
-    """The service under many times what it can answer: what came back, and what it held.
-
-    The replica's memory is that before, the most of a look each second, and the p50 of one
-    client before, and right after.
-    """
-
-    concurrency: int
-    seconds: float
-    statuses: dict[str, int]
-    broken: int
-    before_mb: float
-    most_mb: float
-    before_p50_ms: float
-    after_p50_ms: float
-    restarted: bool
-
-
-class ServerError(Exception):
-    """A server that did not answer."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """The model as the rivals take it, and the patients as they are asked about."""
-
-    folder: Path
-    home: Path
-    patients: tuple[dict[str, float | None], ...]
-
-
-def prepare(folder: Path, home: Path | None) -> Model:
-    """Find a champion or make one, and write its pipeline, fitted again, beside its graph."""
-    if home is None:
-        home = folder / "home"
-        search(home)
-    settings = Settings(home=home)
-    champion, bundle = read_champion(settings.bundles), load_champion(settings.bundles)
-    if champion is None or bundle is None:
-        raise NoModelError(f"no champion in {home}: run `python -m tune.search`")
-    lineage = bundle.metadata.lineage
-    train, test = cohorts.split(
-        cohorts.load("all"), test_size=lineage.test_size, seed=lineage.split_seed
-    )
-    shutil.copy(settings.bundles / champion.folder / MODEL_FILE, folder / "model.onnx")
-    pipeline = refitted(bundle, train)
-    (folder / "model.pickle").write_bytes(pickle.dumps(pipeline))
-    rows = test.X[list(NAMES)].head(BATCH).to_dict("records")
-    patients = tuple({str(k): None if math.isnan(v) else v for k, v in row.items()} for row in rows)
-    return Model(folder, home, patients)
-
-
-def search(home: Path) -> None:
-    """A champion of the linear family, by the project's own search."""
-    command = [sys.executable, "-m", "tune.search", "--num-samples", "4", "--scheduler", "none"]
-    command += ["--space", f"{Path(__file__).with_name('linear_space.py').resolve()}:LINEAR"]
-    environment = {**os.environ, "HEART_HOME": str(home)}
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-
-def refitted(bundle: Bundle, train: cohorts.Cohort) -> Any:
-    """The scikit-learn pipeline that the bundle's graph was made of."""
-    recipe = bundle.metadata.recipe
-    pipeline = build(
-        recipe.family,
-        recipe.params,
-        preprocessing=cast("Preprocessing", recipe.preprocessing),
-        seed=bundle.metadata.lineage.seed,
-    )
-    return pipeline.fit(train.X, train.y)
-
-
-def bodies(model: Model, program: str, *, batch: bool) -> list[str]:
-    """The same patients as each server takes them, a body a line."""
-    patients = model.patients
-    groups = [list(patients)] if batch else [[p] for p in patients]
-    if program == "mlflow":
-        return [json.dumps({"dataframe_records": group}) for group in groups]
-    if program == "mlserver":
-        return [json.dumps(columns(group)) for group in groups]
-    if batch:
-        named = program in (*REPLICAS, "bentoml")
-        whole: Any = {"patients": patients} if named else patients
-        return [json.dumps(whole)]
-    return [json.dumps({"patient": p} if program == "bentoml" else p) for p in patients]
-
-
-def columns(patients: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-    """Patients as the Open Inference Protocol has a DataFrame: a tensor a column."""
-    inputs = [
-        {
-            "name": name,
-            "shape": [len(patients), 1],
-            "datatype": "FP64",
-            "data": [patient[name] for patient in patients],
-        }
-        for name in NAMES
-    ]
-    outputs = [{"name": "predict_proba"}]
-    return {"parameters": {"content_type": "pd"}, "inputs": inputs, "outputs": outputs}
-
-
-def path(program: str, *, batch: bool) -> str:
-    """Where a server takes patients."""
-    if program == "mlflow":
-        return "/invocations"
-    if program == "mlserver":
-        return "/v2/models/heart/infer"
-    return "/predict/batch" if batch else "/predict"
-
-
-@contextmanager
-def running(program: str, model: Model, *, port: int, key: str) -> Iterator[float]:
-    """A server that answers; the seconds it took to. Raises `ServerError`."""
-    log = (model.folder / f"{program}.log").open("wb")
-    clock = time.perf_counter()
-    process = subprocess.Popen(
-        command(program, model, port),
-        env=environment(program, model, port=port, key=key),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        await_answer(program, model, port=port, key=key, process=process)
-        yield time.perf_counter() - clock
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-        end_descendants(patience=40.0)
-        log.close()
-
-
-def command(program: str, model: Model, port: int) -> list[str]:
-    """How a server is started."""
-    if program in REPLICAS:
-        return [str(Path(sys.executable).parent / "serve"), "run", "serve_app:app"]
-    script = str(Path(__file__).with_name("serve_rivals.py"))
-    return [sys.executable, script, program, str(model.folder), str(port)]
-
-
-def environment(program: str, model: Model, *, port: int, key: str) -> dict[str, str]:
-    """The caller's, with what this project's service is told: its home, port and key."""
-    unwanted = ("HEART_", "RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    return kept | {
-        "HEART_HOME": str(model.home),
-        "HEART_PORT": str(port),
-        "HEART_NUM_REPLICAS": str(REPLICAS.get(program, 1)),
-        "HEART_API_KEYS": f"bench:predict+admin:{hashlib.sha256(key.encode()).hexdigest()}",
-        "OMP_NUM_THREADS": "1",
-        # mlflow calls uvicorn by its name.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-
-
-def await_answer(
-    program: str, model: Model, *, port: int, key: str, process: subprocess.Popen[bytes]
-) -> None:
-    """Ask for the first patient until there is an answer."""
-    body = bodies(model, program, batch=False)[0].encode()
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    url = f"http://{HOST}:{port}{path(program, batch=False)}"
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(
-                urllib.request.Request(url, body, headers), timeout=5
-            ) as answer:
-                answer.read()
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    tail = (model.folder / f"{program}.log").read_text(errors="replace")[-1500:]
-    raise ServerError(f"{program} does not answer: {tail}")
-
-
-def load(
-    program: str, model: Model, *, port: int, key: str, concurrency: int, seconds: int, batch: bool
-) -> Load:
-    """Have wrk put load on a server."""
-    file = model.folder / "bodies"
-    file.write_text("\n".join(bodies(model, program, batch=batch)) + "\n")
-    where = path(program, batch=batch)
-    url = f"http://{HOST}:{port}{where}"
-    found = wrk(url, file, key=key, concurrency=concurrency, seconds=seconds)
-    rate = found["requests"] / found["seconds"]
-    return Load(
-        program=program,
-        path=where,
-        concurrency=concurrency,
-        requests_per_s=rate,
-        patients_per_s=rate * (BATCH if batch else 1),
-        p50_ms=found["p50_ms"],
-        p99_ms=found["p99_ms"],
-        max_ms=found["max_ms"],
-        bad_status=found["bad_status"],
-        broken=found["broken"],
-    )
-
-
-def wrk(
-    url: str, bodies: Path, *, key: str, concurrency: int, seconds: int, count: bool = False
-) -> dict[str, Any]:
-    """What wrk reports, the answers by status where they are counted."""
-    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "10s"]
-    words += ["-s", str(Path(__file__).with_name("wrk.lua")), url]
-    told = subprocess.run(
-        words,
-        env={**os.environ, "BODIES": str(bodies), "KEY": key} | ({"COUNT": "1"} if count else {}),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
-    return found
-
-
-def flood(model: Model, *, port: int, key: str, concurrency: int) -> Flood:
-    """Far more requests at once than can be answered, with one client before and after."""
-    one = partial(load, THIS, model, port=port, key=key, concurrency=1, seconds=2, batch=False)
-    before = one()
-    replicas, first_mb = replica_pids(), memory()[1] or math.nan
-    url = f"http://{HOST}:{port}{path(THIS, batch=False)}"
-    most: list[float] = []
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(1.0):
-            most.append(memory()[1] or math.nan)
-
-    watching = threading.Thread(target=look)
-    watching.start()
-    try:
-        found = wrk(
-            url,
-            model.folder / "bodies",
-            key=key,
-            concurrency=concurrency,
-            seconds=FLOOD_S,
-            count=True,
-        )
-    finally:
-        over.set()
-        watching.join()
-    after = one()
-    return Flood(
-        concurrency=concurrency,
-        seconds=found["seconds"],
-        statuses=found["statuses"],
-        broken=found["broken"],
-        before_mb=first_mb,
-        most_mb=max(most),
-        before_p50_ms=before.p50_ms,
-        after_p50_ms=after.p50_ms,
-        restarted=replica_pids() != replicas,
-    )
-
-
-def replica_pids() -> set[int]:
-    """The replicas that run under this process."""
-    return {stat.pid for stat in descendants(os.getpid()) if _name(stat.pid).startswith(REPLICA)}
-
-
-def _name(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def memory() -> tuple[float, float | None]:
-    """MB of all processes that run under this one, shared pages split; MB of one replica."""
-    total, replica = 0.0, None
-    for stat in descendants(os.getpid()):
-        try:
-            lines = Path(f"/proc/{stat.pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines[1:]}
-        total += sizes.get("Pss", 0.0)
-        if _name(stat.pid).startswith(REPLICA):
-            replica = max(replica or 0.0, sizes.get("Rss", 0.0))
-    return total, replica
 
 
 def measure(
