@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from ray import serve
 
 import serve_app  # noqa: F401 - sets Ray's variables, as `serve run` does before Ray starts
 from heart.settings import Settings, keep_private
+from heart.store import connect
 from serve_app.environment import apart, free_port
 from tune.options import QUICK_FOLDS, QUICK_SAMPLES, Options
 from tune.result import Result
@@ -68,9 +70,13 @@ def ray_instance() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def champion_result(tmp_path_factory: pytest.TempPathFactory, ray_instance: int) -> Result:
+def champion_result(
+    tmp_path_factory: pytest.TempPathFactory, ray_instance: int, empty_database: Path
+) -> Result:
     """What a quick search found in a HEART_HOME of its own."""
     home = tmp_path_factory.mktemp("champion") / "artifacts"
+    home.mkdir()
+    shutil.copy(empty_database, home)
     result = run(QUICK, Settings(home=home))
     assert result is not None
     assert result.champion
@@ -91,6 +97,22 @@ def serve_url(ray_instance: int) -> Iterator[str]:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database with all its tables: making them takes seconds, a copy none."""
+    home = tmp_path_factory.mktemp("database")
+    connect(Settings(home=home))
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def stored(settings: Settings, empty_database: Path) -> Settings:
+    """Settings with a home that holds nothing but such a database."""
+    settings.home.mkdir()
+    shutil.copy(empty_database, settings.home)
+    return settings
 
 
 @pytest.fixture

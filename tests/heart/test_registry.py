@@ -60,22 +60,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with all its tables; making them takes seconds, a copy none."""
-    home = tmp_path_factory.mktemp("empty") / "artifacts"
-    connect(Settings(home=home))
-    return home / "mlflow.db"
-
-
-@pytest.fixture
-def settings(tmp_path: Path, empty_database: Path) -> Settings:
-    home = tmp_path / "artifacts"
-    home.mkdir()
-    shutil.copy(empty_database, home)
-    return Settings(home=home)
-
-
 class Store:
     """A registry in a home, with bundles to put in."""
 
@@ -105,8 +89,8 @@ class Store:
 
 
 @pytest.fixture
-def store(settings: Settings, graph: bytes, metadata: Metadata) -> Store:
-    return Store(settings, graph, metadata)
+def store(stored: Settings, graph: bytes, metadata: Metadata) -> Store:
+    return Store(stored, graph, metadata)
 
 
 def served(store: Store) -> str | None:

@@ -21,15 +21,13 @@ RECORDS = sorted(name for name in monitored.records() if name.startswith("heart:
 
 @needs_prometheus
 @pytest.mark.long
-def test_every_query_finds_the_search(
-    ray_instance: int, settings: Settings, tmp_path: Path
-) -> None:
+def test_every_query_finds_the_search(ray_instance: int, stored: Settings, tmp_path: Path) -> None:
     asked = [query.filled(namespace=".*") for query in PANELS]
     assert len(asked) > 10
     assert RECORDS
     with monitored.prometheus(tmp_path) as watching, ThreadPoolExecutor(1) as aside:
         missing = aside.submit(watching.missing, [*asked, *RECORDS], within=PATIENCE_S)
-        result = run(OPTIONS, settings)
+        result = run(OPTIONS, stored)
         assert missing.result() == []
         assert result is not None
         (best,) = watching.ask("max(max_over_time(ray_heart_search_best_score[10m]))")

@@ -46,8 +46,8 @@ def samples_until(search: Search, name: str, value: float) -> dict[tuple[str, st
 
 
 @pytest.fixture
-def search(ray_instance: int, settings: Settings) -> Search:
-    return Search(plan_of(), settings, f"gauges-{time.time_ns()}")
+def search(ray_instance: int, stored: Settings) -> Search:
+    return Search(plan_of(), stored, f"gauges-{time.time_ns()}")
 
 
 def test_what_has_ended_is_told_while_it_runs(

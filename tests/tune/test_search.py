@@ -37,8 +37,8 @@ def children(settings: Settings, result: Result) -> list[object]:
 
 
 @pytest.mark.full
-def test_reference_repeats_the_published_baseline(ray_instance: int, settings: Settings) -> None:
-    result = run(Options(cohort="cleveland", space="reference", seed=42), settings)
+def test_reference_repeats_the_published_baseline(ray_instance: int, stored: Settings) -> None:
+    result = run(Options(cohort="cleveland", space="reference", seed=42), stored)
     assert result is not None
     assert result.trials.finished == 31
     assert result.winner.family == "logistic_regression"
@@ -47,8 +47,8 @@ def test_reference_repeats_the_published_baseline(ray_instance: int, settings: S
     assert round(result.cv["roc_auc"].value, 3) == 0.896
     assert {name: round(result.test[name].value, 3) for name in REFERENCE} == REFERENCE
     assert result.model_version is None
-    assert read_champion(settings.bundles) is None
-    with (settings.searches / result.run / "leaderboard.csv").open() as file:
+    assert read_champion(stored.bundles) is None
+    with (stored.searches / result.run / "leaderboard.csv").open() as file:
         board = list(csv.DictReader(file))
     forests = [float(row["mean_roc_auc"]) for row in board if row["family"] == "random_forest"]
     assert len(forests) == 24
@@ -56,9 +56,9 @@ def test_reference_repeats_the_published_baseline(ray_instance: int, settings: S
 
 
 def test_pooled_reference_repeats_the_published_baseline(
-    ray_instance: int, settings: Settings
+    ray_instance: int, stored: Settings
 ) -> None:
-    result = run(Options(cohort="all", space="reference-pooled"), settings)
+    result = run(Options(cohort="all", space="reference-pooled"), stored)
     assert result is not None
     assert result.rows == {"train": 734, "test": 184}
     assert round(result.cv["roc_auc"].value, 3) == 0.878
@@ -145,7 +145,7 @@ def test_the_same_recipe_does_not_replace_itself(
 
 
 @pytest.mark.full
-def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings: Settings) -> None:
+def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, stored: Settings) -> None:
     def scores(workers: int) -> dict[str, str]:
         options = Options(
             folds=3,
@@ -154,9 +154,9 @@ def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings:
             max_concurrent=workers,
             register_model=False,
         )
-        result = run(options, settings)
+        result = run(options, stored)
         assert result is not None
-        with (settings.searches / result.run / "leaderboard.csv").open() as file:
+        with (stored.searches / result.run / "leaderboard.csv").open() as file:
             return {row["candidate"]: row["mean_roc_auc"] for row in csv.DictReader(file)}
 
     assert scores(1) == scores(2)
@@ -164,15 +164,15 @@ def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, settings:
 
 @pytest.mark.full
 def test_optuna_tries_as_many_as_asked_and_no_register_makes_no_version(
-    ray_instance: int, settings: Settings
+    ray_instance: int, stored: Settings
 ) -> None:
     options = Options(folds=2, num_samples=6, algorithm="optuna", register_model=False)
-    result = run(options, settings)
+    result = run(options, stored)
     assert result is not None
     trials = result.trials
     assert trials.finished + trials.stopped + trials.failed == 6
     assert result.model_version is None
-    client = MlflowClient(settings.resolved_tracking_uri)
+    client = MlflowClient(stored.resolved_tracking_uri)
     assert not client.search_registered_models()
 
 
@@ -185,20 +185,20 @@ def test_resume_of_a_finished_search_is_refused(
 
 @pytest.mark.full
 def test_a_search_that_was_cut_off_goes_on_where_it_was(
-    champion_result: Result, champion_home: Path, settings: Settings
+    champion_result: Result, champion_home: Path, stored: Settings
 ) -> None:
     name = champion_result.run
-    journal = settings.searches / name / "journal.jsonl"
+    journal = stored.searches / name / "journal.jsonl"
     journal.parent.mkdir(parents=True)
     whole = (champion_home / "search" / name / "journal.jsonl").read_text()
     lines = whole.splitlines(keepends=True)
     kept = "".join(lines[:-3])
     journal.write_text(kept + lines[-3][:100])
-    result = run(Options(resume=name), settings)
+    result = run(Options(resume=name), stored)
     assert result is not None
     assert journal.read_text().startswith(kept)
     assert len(journal.read_text().splitlines()) == len(lines)
     assert result.winner.candidate == champion_result.winner.candidate
     assert result.test == champion_result.test
-    tried = [child.data.tags[TRIAL_TAG] for child in children(settings, result)]
+    tried = [child.data.tags[TRIAL_TAG] for child in children(stored, result)]
     assert len(tried) == len(set(tried)) == champion_result.trials.planned

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sqlite3
 import time
@@ -19,7 +18,6 @@ from records import scored
 from heart.comparison import corrected_standard_error
 from heart.errors import TrackingError
 from heart.settings import Settings
-from heart.store import connect
 from tune import tracking
 from tune.candidates import Candidate
 from tune.journal import TrialRecord
@@ -35,20 +33,9 @@ PATIENCE_S = 20.0
 AT_ONCE_S = 0.2
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database: making one takes seconds, copying it none."""
-    home = tmp_path_factory.mktemp("database")
-    connect(Settings(home=home))
-    return home / "mlflow.db"
-
-
 @pytest.fixture
-def home(tmp_path: Path, empty_database: Path) -> Settings:
-    made = Settings(home=tmp_path / "artifacts")
-    made.home.mkdir()
-    shutil.copy(empty_database, made.home / "mlflow.db")
-    return made
+def home(stored: Settings) -> Settings:
+    return stored
 
 
 @pytest.fixture
