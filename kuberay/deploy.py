@@ -53,9 +53,11 @@ def _session(given: argparse.Namespace, pace: Pace) -> Session:
     manifests = render(_overlay(given.overlay, context))
     if getattr(given, "image", None):
         manifests = manifests.with_image(given.image)
+    if getattr(given, "mlflow_image", None):
+        manifests = manifests.with_mlflow(given.mlflow_image)
     return Session(
         cluster=connect(context, seconds=pace.request_s),
-        manifests=manifests,
+        manifests=manifests.with_checksums(),
         seconds=given.timeout,
         pace=pace,
         say=_say,

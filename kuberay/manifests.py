@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,11 @@ from kuberay.errors import shortened
 OVERLAYS: Final = Path(__file__).parent / "overlays"
 SECRETS: Final = Path(__file__).parent / "secrets"
 RENDER_S: Final = 60.0
+SERVER: Final = "mlflow"
+"""What the tracking server and its Service are called."""
+KEPT: Final = ("Deployment", "RayService")
+"""What keeps pods that read settings; each search has new ones anyway."""
+MARK: Final = "heart/settings-sha256"
 STAGES: Final = ("namespace", "policies and secrets", "tracking", "search", "service", "the rest")
 NAMESPACE, FOUNDATION, TRACKING, SEARCH, SERVICE, REST = STAGES
 
@@ -80,6 +87,30 @@ class Manifests:
                 container["image"] = image
         return Manifests(self.source, tuple(objects))
 
+    def with_mlflow(self, image: str) -> Manifests:
+        """The same with another image of the tracking server."""
+        objects = [deepcopy(one) for one in self.objects]
+        for container in containers([one for one in objects if _is_tracking(one)]):
+            container["image"] = image
+        return Manifests(self.source, tuple(objects))
+
+    def with_checksums(self) -> Manifests:
+        """The same, each pod that is kept marked with a checksum of the settings it reads.
+
+        A pod reads its settings when it starts; a changed mark is what has another one start.
+        """
+        maps = [one for one in self.objects if one["kind"] == "ConfigMap"]
+        settings = {one["metadata"]["name"]: one.get("data") for one in maps}
+        objects = [deepcopy(one) for one in self.objects]
+        for one in objects:
+            if one["kind"] not in KEPT:
+                continue
+            for template in _templates(one):
+                read = {name: settings.get(name) for name in _settings_names(template)}
+                digest = sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+                template.setdefault("metadata", {}).setdefault("annotations", {})[MARK] = digest
+        return Manifests(self.source, tuple(objects))
+
     def with_more(self, objects: Iterable[Object]) -> Manifests:
         """The same and some objects more, put into the namespace."""
         more = [deepcopy(one) for one in objects]
@@ -98,6 +129,30 @@ class Manifests:
                 f"{self.source} must have one {kind}, it has {len(found)}", field="overlay"
             )
         return deepcopy(found[0])
+
+
+def _templates(of: object) -> Iterator[Object]:
+    """The templates of pods in an object."""
+    if isinstance(of, dict):
+        for name, value in of.items():
+            if name == "template" and isinstance(value, dict):
+                yield value
+            else:
+                yield from _templates(value)
+    elif isinstance(of, list):
+        for one in of:
+            yield from _templates(one)
+
+
+def _settings_names(template: Object) -> Iterator[str]:
+    for container in containers(template):
+        for source in container.get("envFrom") or []:
+            if "configMapRef" in source:
+                yield str(source["configMapRef"]["name"])
+
+
+def _is_tracking(one: Object) -> bool:
+    return bool(one["kind"] == "Deployment" and one["metadata"]["name"] == SERVER)
 
 
 def render(overlay: str) -> Manifests:

@@ -71,6 +71,7 @@ def _own(made: dict[str, argparse.ArgumentParser]) -> None:
     up = made["up"]
     up.add_argument("--bundle", type=Path, help="import this bundle's folder, search for none")
     up.add_argument("--image", help="NAME:TAG or NAME@DIGEST in place of the overlay's")
+    up.add_argument("--mlflow-image", metavar="IMAGE", help="the same for the tracking server")
     up.add_argument(
         "--take-over", action="store_true", help="also fields that someone else has changed"
     )

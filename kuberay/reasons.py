@@ -204,21 +204,27 @@ def _of_container(cluster: Cluster, pod: Object, container: dict[str, Any]) -> I
     elif reason in CONFIG:
         yield Reason("config", key.name, f"{key} cannot start ({reason}): {message}", MINUTE_S)
     elif reason == "CrashLoopBackOff":
-        text = f"{key} ends again and again{_ending(container)}: {_last(cluster, pod, name)}"
+        ending = _ending((container.get("lastState") or {}).get("terminated") or {})
+        text = f"{key} ends again and again{ending}: {_last(cluster, pod, name, before=True)}"
         yield Reason("crash", key.name, text, 2 * MINUTE_S)
+    ended = (container.get("state") or {}).get("terminated") or {}
+    if ended.get("exitCode"):
+        # With the autoscaler KubeRay lets no container start again: it makes another pod, of
+        # another name, so that only the container's is the same.
+        text = f"{key} has ended{_ending(ended)}: {_last(cluster, pod, name, before=False)}"
+        yield Reason("crash", name, text, 2 * MINUTE_S)
 
 
-def _ending(container: dict[str, Any]) -> str:
-    ended = (container.get("lastState") or {}).get("terminated") or {}
+def _ending(ended: dict[str, Any]) -> str:
     if ended.get("reason") == "OOMKilled":
         return " (out of memory: raise its limit in the overlay)"
     return f" (exit code {ended['exitCode']})" if "exitCode" in ended else ""
 
 
-def _last(cluster: Cluster, pod: Object, container: str) -> str:
-    """The last lines before the last restart, on one line."""
+def _last(cluster: Cluster, pod: Object, container: str, *, before: bool) -> str:
+    """The last lines, of before the last restart or of now, on one line."""
     try:
-        written = cluster.log(pod, container, lines=LOG_LINES, before=True)
+        written = cluster.log(pod, container, lines=LOG_LINES, before=before)
     except ClusterError as error:
         written = error.message
     return shortened(written) or "it wrote nothing"

@@ -22,10 +22,8 @@ from heart.sources import Reference
 from heart.store import connect, experiment_id
 from kuberay.cluster import Cluster, Key
 from kuberay.forwarding import behind, forwarded
-from kuberay.manifests import Manifests
+from kuberay.manifests import SERVER, Manifests
 
-SERVER: Final = "mlflow"
-"""The Service of the tracking server."""
 VARIABLE: Final = "HEART_TRACKING_URI"
 ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 """Where a tracking server that keeps the artifacts itself gives them out."""

@@ -12,12 +12,10 @@ NAME=heart-service
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE=${IMAGE:-heart:$VERSION}
 PORT=${HEART_PORT:-8000}
-HOME_FOLDER=$(realpath -m "${HEART_HOME:-artifacts}")
-
-fail() {
-  echo "error: $1" >&2
-  exit 2
-}
+HOME_FOLDER=${HEART_HOME:-artifacts}
+case "$HOME_FOLDER" in /*) ;; *) HOME_FOLDER=$PWD/$HOME_FOLDER ;; esac
+# shellcheck source=scripts/tools.sh
+. scripts/tools.sh
 
 engine() {
   local name
@@ -27,28 +25,33 @@ engine() {
       return
     fi
   done
-  fail "docker or podman is needed, and neither answers: install Docker (https://docs.docker.com/engine/install) or podman, and start it"
+  need_engine
 }
 
 build() {
-  local engine target=$1 image=$2 arguments=()
+  local engine target=$1 image=$2 begun=$SECONDS arguments=()
   engine=$(engine)
   [ -z "${BASE_IMAGE:-}" ] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
   # Podman's own format has no HEALTHCHECK.
   [ "$engine" != podman ] || arguments+=(--format docker)
-  "$engine" build "${arguments[@]}" \
+  # Bash 3.2 of macOS takes an empty list for an unset variable.
+  "$engine" build ${arguments[@]+"${arguments[@]}"} \
     --build-arg "VERSION=$VERSION" \
     --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
     --build-arg "CREATED=$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
     --target "$target" -f kuberay/Dockerfile -t "$image" .
   "$engine" image inspect --format '{{.Size}}' "$image" |
-    awk -v image="$image" '{printf "%s: %.0f MB\n", image, $1 / 1e6}'
+    awk -v image="$image" -v s="$((SECONDS - begun))" \
+      '{printf "%s: %.0f MB, built in %d s\n", image, $1 / 1e6, s}'
 }
 
 run() {
   local engine mounts=()
   engine=$(engine)
   "$engine" image inspect "$IMAGE" >/dev/null 2>&1 || fail "there is no image $IMAGE: make image"
+  if "$engine" inspect "$NAME" >/dev/null 2>&1; then
+    fail "there is a container $NAME already: make image-stop ends it"
+  fi
   if [ -d "$HOME_FOLDER/bundles" ]; then
     mounts=(--volume "$HOME_FOLDER/bundles:/var/lib/heart/bundles:ro")
   else
@@ -57,7 +60,7 @@ run() {
   # Inside it listens everywhere, outside on loopback alone, so that no keys are asked for.
   "$engine" run --detach --name "$NAME" --read-only --cap-drop ALL \
     --security-opt no-new-privileges --shm-size 512m \
-    --tmpfs /tmp:mode=1777 --tmpfs /var/lib/heart:mode=1777 "${mounts[@]}" \
+    --tmpfs /tmp:mode=1777 --tmpfs /var/lib/heart:mode=1777 ${mounts[@]+"${mounts[@]}"} \
     --env HEART_HOST=0.0.0.0 --env HEART_ALLOW_OPEN=true \
     --publish "127.0.0.1:$PORT:8000" "$IMAGE" >/dev/null
   wait_for_answer "$engine"

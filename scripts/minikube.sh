@@ -19,6 +19,7 @@ MONITORING_CHART=88.5.0
 BUILT=${IMAGE:-}
 IMAGE=${IMAGE:-heart:$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
 HTTP=18000
+MLFLOW=15000
 PROMETHEUS=19090
 PYTHON=${PYTHON:-.venv/bin/python}
 # shellcheck source=scripts/tools.sh
@@ -52,7 +53,7 @@ load_image() {
   step "image $IMAGE"
   [ -n "$BUILT" ] || scripts/image.sh build
   engine=$(engine_with "$IMAGE")
-  archive=$(mktemp --suffix .tar)
+  archive=$(mktemp)
   if [ "$engine" = podman ]; then
     # Podman's own name for it begins with localhost/, which the manifests do not say.
     name=docker.io/library/$IMAGE
@@ -97,9 +98,9 @@ forwarded() {
 
 smoke() {
   step "smoke test"
-  forwarded ingress-nginx ingress-nginx-controller 80 "$HTTP" \
+  forwarded heart mlflow 5000 "$MLFLOW" forwarded ingress-nginx ingress-nginx-controller 80 "$HTTP" \
     "$PYTHON" scripts/smoke.py "http://127.0.0.1:$HTTP" --wait 60 \
-    --key-file kuberay/secrets/api-key.key
+    --key-file kuberay/secrets/api-key.key --tracking-uri "http://127.0.0.1:$MLFLOW"
 }
 
 monitoring() {
@@ -132,6 +133,7 @@ case "${1:-}" in
   up)
     need minikube kubectl helm
     need_file "$PYTHON" "make setup"
+    need_engine
     start
     operators
     load_image

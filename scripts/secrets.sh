@@ -30,7 +30,7 @@ make_key() {
     echo "$file is there already"
     return
   fi
-  made=$("$PYTHON" -m serve_app.security new cluster --scopes predict admin 2>/dev/null)
+  made=$("$PYTHON" -m serve_app.security new cluster --scopes predict admin)
   sed -n 's/^key *//p' <<<"$made" >"$FOLDER/api-key.key"
   sed -n 's/^entry */HEART_API_KEYS=/p' <<<"$made" >"$file"
   echo "$file made; the key is in $FOLDER/api-key.key"

@@ -1,10 +1,10 @@
 """Is the service at an address the service it should be? For a process, a container, a cluster.
 
 ``python scripts/smoke.py http://127.0.0.1:8000`` asks for the example patient, holds the answers
-of /predict, /predict/batch and /explain against each other and, with ``--expect`` or ``--home``,
-against the known one; looks at health, readiness, errors, metrics and the page; and with
-``--prometheus`` asks Prometheus whether it reaches the service. Exit code 0 if all is well, 1 if
-not, 2 where nobody answers.
+of /predict, /predict/batch and /explain against each other and, with ``--expect``, ``--home`` or
+``--tracking-uri``, against the known one; looks at health, readiness, errors, metrics and the
+page; and with ``--prometheus`` asks Prometheus whether it reaches the service. Exit code 0 if all
+is well, 1 if not, 2 where nobody answers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -23,8 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from heart.attributes import ATTRIBUTES, NAMES
-from heart.bundle import load_champion
+from heart.bundle import Bundle, load_champion
 from heart.errors import HeartError, UsageError, run_main
+from heart.settings import Settings
 
 NEAR: Final = 1e-5
 """How near a probability must come to the known one: what ONNX parity is held to as well."""
@@ -98,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("health", lambda: health(service)),
         ("ready", lambda: ready(service, seconds=given.wait)),
         ("predict", lambda: predict(service)),
-        ("known answer", lambda: known(service, expect=given.expect, home=given.home)),
+        ("known answer", lambda: known(service, given)),
         ("batch", lambda: batch(service)),
         ("explain", lambda: explain(service)),
         ("errors", lambda: errors(service)),
@@ -142,25 +144,44 @@ def predict(service: Service) -> str:
     return f"probability {probability:.6f}, {told['decision']}"
 
 
-def known(service: Service, *, expect: float | None, home: Path | None) -> str:
-    """The probability is the known one: given, or that of a bundle on this machine."""
+def known(service: Service, given: argparse.Namespace) -> str:
+    """The probability is the known one: given, or that of the bundle here or in MLflow."""
     told = service.predict()
-    if home is not None:
-        expect = of_bundle(home, version=told["model_version"], run_id=told["run_id"])
+    expect: float | None = given.expect
+    if given.home is not None:
+        expect = of_champion(given.home, version=told["model_version"], run_id=told["run_id"])
+    if given.tracking_uri is not None:
+        expect = of_registry(given.tracking_uri, version=told["model_version"])
     if expect is None:
-        return "not asked for: --expect or --home says what it is"
+        return "not asked for: --expect, --home or --tracking-uri says what it is"
     off = abs(told["probability"] - expect)
     require(off <= NEAR, f"probability {told['probability']:.8f}, known is {expect:.8f}")
     return f"{expect:.6f}, off by {off:.1e}"
 
 
-def of_bundle(home: Path, *, version: str, run_id: str) -> float:
+def of_champion(home: Path, *, version: str, run_id: str) -> float:
     """What the champion of a HEART_HOME says of the example patient; it must be what is served."""
     bundle = load_champion(home / "bundles")
     if bundle is None:
         raise FailedError(f"{home} has no champion to compare with")
     here = bundle.metadata.lineage.run_id
     require(here == run_id, f"version {version} is of run {run_id}, the champion here of {here}")
+    return of_bundle(bundle)
+
+
+def of_registry(uri: str, *, version: str) -> float:
+    """What a version in MLflow, fetched and verified, says of the example patient."""
+    # MLflow takes seconds to import, and a known answer of another kind needs none of it.
+    from heart.registry import Registry
+    from heart.store import connect
+
+    with tempfile.TemporaryDirectory(prefix="smoke-") as home:
+        settings = Settings(home=Path(home), tracking_uri=uri)
+        return of_bundle(Registry(connect(settings), settings).load(version))
+
+
+def of_bundle(bundle: Bundle) -> float:
+    """What a bundle says of the example patient."""
     (probability,) = bundle.predict([[PATIENT[name] for name in NAMES]])
     return float(probability)
 
@@ -296,6 +317,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--key-file", type=Path, help="file that holds the API key")
     parser.add_argument("--expect", type=float, help="the example patient's known probability")
     parser.add_argument("--home", type=Path, help="HEART_HOME whose champion must be served")
+    parser.add_argument("--tracking-uri", help="the MLflow that has the version which is served")
     parser.add_argument("--prometheus", help="address of the Prometheus that scrapes it")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for what is late")
     given = parser.parse_args(arguments)

@@ -33,6 +33,15 @@ need() {
   exit 2
 }
 
+# need_engine: end where neither docker nor podman answers.
+need_engine() {
+  local engine
+  for engine in ${ENGINE:-docker podman}; do
+    if command -v "$engine" >/dev/null && "$engine" info >/dev/null 2>&1; then return; fi
+  done
+  fail "docker or podman is needed, and neither answers: install Docker (https://docs.docker.com/engine/install) or podman, and start it"
+}
+
 # need_file FILE COMMAND: end where it is missing, naming the command that makes it.
 need_file() {
   [ -e "$1" ] || fail "$1 is needed and not here: $2"

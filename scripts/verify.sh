@@ -45,8 +45,7 @@ check_tools() {
   wanted cluster && tools+=(minikube kubectl helm)
   need "${tools[@]}"
   if wanted image || wanted cluster; then
-    command -v docker >/dev/null || command -v podman >/dev/null ||
-      fail "docker or podman is needed and not here: https://docs.docker.com/engine/install"
+    need_engine
   fi
   if wanted monitoring && ! wanted cluster; then
     fail "monitoring is looked at on the cluster: leave out both, or neither"
@@ -55,7 +54,7 @@ check_tools() {
 
 teardown() {
   local part
-  for part in "${begun[@]}"; do
+  for part in ${begun[@]+"${begun[@]}"}; do
     step "teardown: $part"
     case "$part" in
       image) make image-stop ;;
@@ -65,7 +64,7 @@ teardown() {
 }
 
 part_tests() {
-  make test-full
+  make test-full test-long
 }
 
 part_search() {

@@ -59,6 +59,15 @@ HEALTHY = (
 PROCESS = 'kube_pod_container_status_restarts_total{namespace="heart", pod="w", container="ray"}'
 
 
+def created(pod: str) -> str:
+    return f'kube_pod_created{{namespace="heart", pod="{pod}", uid="{pod}"}}'
+
+
+def brief(step: int) -> str:
+    """A pod that is there for a minute."""
+    return f"_x{step} {step * 15}+0x3 stale"
+
+
 def proxied(status: int) -> str:
     return (
         "ray_serve_num_http_requests_total"
@@ -302,6 +311,32 @@ CASES = [
         },
         quiet="9m",
         fires="11m",
+    ),
+    Case(
+        "HeartPodsEnding",
+        "a pod that is replaced",
+        {created("heart-ab1cd-replicas-worker-a"): brief(2)},
+        quiet="6m",
+        fires=None,
+    ),
+    Case(
+        "HeartPodsEnding",
+        "one pod after the other",
+        {
+            created("heart-ab1cd-replicas-worker-a"): brief(4),
+            created("heart-ab1cd-replicas-worker-b"): brief(16),
+            created("heart-ab1cd-head-c"): brief(28),
+        },
+        quiet="7m",
+        fires="11m",
+        severity="critical",
+    ),
+    Case(
+        "HeartPodsEnding",
+        "a search, which is short",
+        {created(f"heart-search-ab1cd-trials-worker-{x}"): brief(4) for x in "abcd"},
+        quiet="6m",
+        fires=None,
     ),
     Case(
         "HeartCrashLoop",

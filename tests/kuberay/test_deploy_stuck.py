@@ -94,6 +94,16 @@ GIVEN_UP = {
             "ends again and again (out of memory",
             "raise its limit",
         ),
+        (
+            head(phase="Failed", ended={"exitCode": 1}),
+            "Pod heart-abcde-head has ended (exit code 1): loading ValueError: no such thing",
+            "",
+        ),
+        (
+            head(phase="Failed", ended={"exitCode": 137, "reason": "OOMKilled"}),
+            "has ended (out of memory",
+            "raise its limit",
+        ),
         (warned(CLUSTER, QUOTA), "exceeded quota: small", "lower the requests"),
         (warned("heart", SECURITY), "violates PodSecurity", "Pod Security of the namespace"),
         (

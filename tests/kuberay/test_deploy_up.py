@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from world import LINES, World, thing, user_config
 from heart.registry import Registry
 from kuberay import manifests
 from kuberay.cluster import MANAGER
-from kuberay.manifests import render
+from kuberay.manifests import KEPT, MARK, Manifests, render
 
 
 def test_the_order_is_namespace_secrets_tracking_search_service(
@@ -195,6 +196,34 @@ def test_another_image_goes_wherever_ours_is(
         assert '"ghcr.io/x/heart:7"' in json.dumps(api.get(kind, name))
         assert "0.1.0" not in json.dumps(api.get(kind, name))
     assert '"redis:7"' in json.dumps(api.get("StatefulSet", "redis"))
+
+
+def test_the_tracking_server_may_have_an_image_of_its_own(
+    api: ApiServer, world: World, deploy: Command, uri: str
+) -> None:
+    assert deploy("up", "--tracking-uri", uri, "--mlflow-image", "ghcr.io/x/m:7").code == 0
+    assert '"ghcr.io/x/m:7"' in json.dumps(api.get("Deployment", "mlflow"))
+    assert '"ghcr.io/x/m:7"' not in json.dumps(api.get("RayService", "heart"))
+
+
+def test_pods_are_marked_by_the_settings_they_read() -> None:
+    def marks(manifests: Manifests) -> dict[str, set[str]]:
+        found = manifests.with_checksums().objects
+        return {
+            one["kind"]: set(re.findall(f'"{MARK}": "([0-9a-f]{{64}})"', json.dumps(one)))
+            for one in found
+            if MARK in json.dumps(one)
+        }
+
+    manifests = render("minikube")
+    before = marks(manifests)
+    assert {kind: len(found) for kind, found in before.items()} == dict.fromkeys(KEPT, 1)
+    settings = manifests.find("ConfigMap", "heart-settings")
+    assert settings is not None
+    settings["data"]["HEART_RATE_LIMIT"] = "7"
+    after = marks(manifests)
+    assert after["Deployment"] == before["Deployment"]
+    assert after["RayService"] != before["RayService"]
 
 
 def test_secrets_of_the_checkout_are_brought_along(

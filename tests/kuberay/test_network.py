@@ -118,6 +118,18 @@ def test_stores_of_production() -> None:
     assert not may(rendered("production"), MLFLOW, End(address=METADATA), 443)
 
 
+def test_the_host_is_shown_to_be_ours() -> None:
+    """By a pod of cert-manager's, of which no manifest here tells."""
+    (policy,) = [
+        one
+        for one in policies(rendered("production"))
+        if one["metadata"]["name"] == "certificate-challenge"
+    ]
+    assert matches(policy["spec"]["podSelector"], {"acme.cert-manager.io/http01-solver": "true"})
+    (flow,) = policy["spec"]["ingress"]
+    assert flow["ports"] == [{"protocol": "TCP", "port": 8089}]
+
+
 def test_every_pod_is_covered(objects: tuple[Object, ...]) -> None:
     """By the refusal of everything, and by something that it may do after all."""
     (refusal,) = [one for one in policies(objects) if one["metadata"]["name"] == "default-deny"]

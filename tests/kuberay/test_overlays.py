@@ -104,7 +104,7 @@ def test_the_search_ends_and_is_cleared_away(overlay: str) -> None:
     assert spec["shutdownAfterJobFinishes"]
     assert spec["backoffLimit"] >= 1
     assert spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"] <= 4 * 3600
-    assert spec["ttlSecondsAfterFinished"] > 0
+    assert 0 < spec["ttlSecondsAfterFinished"] <= 300, "an idle cluster is paid for"
     assert spec["entrypoint"].startswith("python -m tune.search --address auto")
 
 
@@ -112,6 +112,7 @@ def test_production_keeps_nothing_in_a_pod_of_mlflow() -> None:
     objects = rendered("production")
     pod = find(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]
     assert [volume for volume in pod["volumes"] if "emptyDir" not in volume] == []
+    assert "/heart-mlflow:" in pod["containers"][0]["image"], "the service's has no driver for it"
     settings = find(objects, "ConfigMap", "mlflow-settings")["data"]
     assert settings["MLFLOW_ARTIFACTS_DESTINATION"].startswith("s3://")
     assert "MLFLOW_BACKEND_STORE_URI" not in settings, "it holds a password"

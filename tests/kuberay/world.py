@@ -131,6 +131,7 @@ def pod(
     phase: str = "Pending",
     waiting: dict[str, str] | None = None,
     last: dict[str, Any] | None = None,
+    ended: dict[str, Any] | None = None,
     unschedulable: str = "",
 ) -> Object:
     """A pod of one container."""
@@ -144,7 +145,8 @@ def pod(
                 "message": unschedulable,
             }
         )
-    state = {"name": "main", "image": "heart:0.1.0", "state": {"waiting": waiting or {}}}
+    now = {"terminated": ended} if ended else {"waiting": waiting or {}}
+    state = {"name": "main", "image": "heart:0.1.0", "state": now}
     state["lastState"] = {"terminated": last} if last else {}
     status = {"phase": phase, "conditions": conditions, "containerStatuses": [state]}
     container = {"name": "main", "ports": [{"name": "http", "containerPort": 5000}]}

@@ -91,6 +91,17 @@ def test_the_service_passes_every_check(
     assert [line.split(":")[0] for line in lines] == [f"ok   {name}" for name in CHECKS]
 
 
+def test_the_version_may_be_in_a_registry(
+    service: str, champion_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{champion_home / 'mlflow.db'}"
+    assert main([service, "--tracking-uri", uri]) == 0
+    assert "ok   known answer: 0." in capsys.readouterr().out
+    with changed(service, _off) as url:
+        assert main([url, "--tracking-uri", uri]) == 1
+    assert "known answer" in failures(capsys.readouterr().out)
+
+
 def test_a_probability_may_be_given(
     service: str, bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
