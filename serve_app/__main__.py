@@ -6,6 +6,7 @@ It writes the Serve config under HEART_HOME and does what ``serve run`` of it do
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,12 +63,14 @@ def check(settings: Settings, model: Reference | None) -> None:
 
 
 def run(home: Path, address: str | None) -> None:
-    """What ``serve run`` of a config does: start Ray and Serve, and end them with Ctrl-C."""
+    """What ``serve run`` of a config does: start Ray and Serve, end them by Ctrl-C or SIGTERM."""
     import ray
     from ray.serve.scripts import cli
 
     where = address or os.environ.get("RAY_ADDRESS") or "local"
     ray.init(address=where, namespace="serve")  # as `serve run` would; it takes what runs
+    # What ends a container, where it would else be ignored: the first process has no default.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     gcs = ray.get_runtime_context().gcs_address
     write_whole(home / ADDRESS_FILE, gcs.encode())
     cli.main(["run", "--address", gcs, str(home / FILE)], prog_name="serve")

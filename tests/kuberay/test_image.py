@@ -31,6 +31,8 @@ IMAGE = "heart:under-test"
 USER = 1000
 LIMIT_MB = 1500
 READY_S = 120
+STOP_S = 60
+NAME = "heart-under-test"
 SHUT = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--shm-size=512m")
 
 
@@ -48,13 +50,23 @@ class Engine:
         environment = {**os.environ, "IMAGE": IMAGE, "ENGINE": self._inspect}
         subprocess.run(command, check=True, env=environment)
 
-    def run(self, home: Path | None, *command: str, variables: dict[str, str] | None = None) -> Any:
+    def run(
+        self,
+        home: Path | None,
+        *command: str,
+        variables: dict[str, str] | None = None,
+        options: tuple[str, ...] = (),
+    ) -> Any:
         """A command in a new container, which ends with it."""
         mounts = ["--tmpfs=/tmp:mode=1777"]
         mounts += [f"--volume={home}:/var/lib/heart"] if home else []
         named = [f"--env={name}={value}" for name, value in (variables or {}).items()]
-        line = [*self._command, *self._verb, *SHUT, *mounts, *named, IMAGE, *command]
+        line = [*self._command, *self._verb, *SHUT, *options, *mounts, *named, IMAGE, *command]
         return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def stop(self, name: str) -> None:
+        """End a container as an orchestrator does: SIGTERM, and after a while SIGKILL."""
+        subprocess.run([self._inspect, "stop", f"--time={STOP_S}", name], check=False)
 
     @property
     def _verb(self) -> list[str]:
@@ -122,14 +134,16 @@ def service(engine: Engine, home: Path) -> Iterator[str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[1]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[2]),
     }
-    process = engine.run(home, variables=variables)
+    process = engine.run(home, variables=variables, options=(f"--name={NAME}",))
     url = f"http://127.0.0.1:{ports[0]}"
     try:
         _wait(process, f"{url}/ready")
         yield url
     finally:
-        process.terminate()
-        process.communicate(timeout=60)
+        engine.stop(NAME)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "shutting down" in told, "it was killed, not ended"
 
 
 def _free_port() -> int:
@@ -148,8 +162,7 @@ def _wait(process: Any, url: str) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.5)
-    process.terminate()
-    raise AssertionError(process.communicate()[0])
+    raise AssertionError(f"not ready after {READY_S} s")
 
 
 def test_who_runs_it_and_what_it_holds(engine: Engine) -> None:

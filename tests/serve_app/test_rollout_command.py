@@ -105,8 +105,8 @@ def running(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         assert time.monotonic() < deadline, told.read_text()
         time.sleep(0.1)
     yield Running(url, process, environment, (home / ADDRESS_FILE).read_text())
-    process.send_signal(signal.SIGINT)
-    process.wait(END_S)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(END_S) == 0, told.read_text()[-2000:]
 
 
 def ready(url: str) -> bool:
