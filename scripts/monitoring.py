@@ -107,7 +107,8 @@ def discovered(dashboard: str, *, token: Path | None) -> dict[str, Any]:
     """The nodes that Ray's dashboard lists, asked with the token of this user if there is one."""
     source: dict[str, Any] = {"url": f"{dashboard}{DISCOVERY}", "refresh_interval": REFRESH}
     if token is not None:
-        source["authorization"] = {"credentials_file": str(token)}
+        # The type is Prometheus' default where targets are scraped, not where they are asked for.
+        source["authorization"] = {"type": "Bearer", "credentials_file": str(token)}
     ports = {"source_labels": ["__address__"], "regex": NOT_NODES, "action": "drop"}
     return {"http_sd_configs": [source], "relabel_configs": [ports]}
 

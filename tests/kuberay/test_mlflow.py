@@ -16,7 +16,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from overlays import find, rendered
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.full
 
 START_S = 240
 VOLUME = "/var/lib/mlflow"

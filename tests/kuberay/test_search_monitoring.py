@@ -20,7 +20,7 @@ RECORDS = sorted(name for name in monitored.records() if name.startswith("heart:
 
 
 @needs_prometheus
-@pytest.mark.long
+@pytest.mark.full
 def test_every_query_finds_the_search(ray_instance: int, stored: Settings, tmp_path: Path) -> None:
     asked = [query.filled(namespace=".*") for query in PANELS]
     assert len(asked) > 10
