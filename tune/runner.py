@@ -20,9 +20,11 @@ from typing import Any, Final, Literal
 
 import ray
 from ray import tune as ray_tune
+from ray.exceptions import RayActorError
 from ray.tune import Callback, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from heart.errors import UsageError
 from tune.journal import TrialRecord, record_of
@@ -97,9 +99,10 @@ def fit(
     left = plan.number - len(known)
     if left <= 0:
         return "complete"
-    workers = min(plan.options.max_concurrent or cores, left)
+    # A worker without a core never starts, and the others would wait for it.
+    workers = min(plan.options.max_concurrent or cores, cores, left)
     fitting = Fitting(plan, on_record, workers=workers)
-    line = ray.remote(num_cpus=0)(StartingLine).remote()
+    line = _starting_line()
     thread = threading.Thread(target=_tune, args=(fitting, known, line), daemon=True)
     thread.start()
     try:
@@ -111,6 +114,12 @@ def fit(
     if fitting.failure is not None and ending == "complete":
         raise fitting.failure
     return ending
+
+
+def _starting_line() -> Any:
+    """The line on this process's own node: whichever other node is lost, it stays."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(StartingLine).remote()
 
 
 def _watch(
@@ -134,8 +143,10 @@ def _end(thread: threading.Thread, fitting: Fitting, line: Any) -> None:
     fitting.stop.set()
     thread.join(GRACE_S)
     if thread.is_alive():
-        for worker in ray.get(line.workers.remote()):
-            ray.kill(ray.cloudpickle.loads(worker))
+        # Without the line the workers are not known; they end with this process.
+        with contextlib.suppress(RayActorError):
+            for worker in ray.get(line.workers.remote()):
+                ray.kill(ray.cloudpickle.loads(worker))
         thread.join(END_S)
 
 
