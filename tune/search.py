@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from heart.errors import HeartError, run_main
 from heart.settings import Settings, keep_private
 from tune.gauges import Gauges
-from tune.journal import TrialRecord
+from tune.journal import Journal, TrialRecord
 from tune.options import Options, read_options
 from tune.plan import Plan, make_plan
 from tune.result import Result, print_summary
@@ -48,9 +48,13 @@ def run(options: Options, settings: Settings, *, plan: Plan | None = None) -> Re
     ``plan`` replaces the one that the options make, for rows of one's own. Raises
     `UsageError`, `DataError`, `TrackingError` or `StorageError`.
     """
-    search = resumed(options, settings) if options.resume else None
-    if search is None:
-        search = Search(plan or make_plan(options), settings, run_name())
+    if options.resume:
+        with Journal(settings.searches / options.resume).alone():
+            return _run(resumed(options, settings))
+    return _run(Search(plan or make_plan(options), settings, run_name()))
+
+
+def _run(search: Search) -> Result | None:
     with ThreadPoolExecutor(1) as aside:
         # To import and open MLflow takes as long as to start Ray.
         tracker = aside.submit(_open_tracker, search)
@@ -65,12 +69,17 @@ def _open_tracker(search: Search) -> Tracker:
 
 
 def _search(search: Search, tracker: Tracker, cores: int) -> Result | None:
-    from tune import conclusion
-
     if search.resumed:
         search.journal.repair()
-    else:
-        search.journal.begin(header_of(search))
+        return _fit_and_conclude(search, tracker, cores)
+    search.journal.begin(header_of(search))
+    with search.journal.alone():
+        return _fit_and_conclude(search, tracker, cores)
+
+
+def _fit_and_conclude(search: Search, tracker: Tracker, cores: int) -> Result | None:
+    from tune import conclusion
+
     for record in search.records:
         tracker.add(record)
     try:
