@@ -68,3 +68,15 @@ def test_a_search_is_kept_to_its_process_from_its_first_trial_to_its_end(
     assert (refused == [NAME]) == begun
     with Journal(cut_off.settings.searches / refused[0]).alone():
         pass
+
+
+@pytest.mark.parametrize("what", ["data_sha256", "code_sha256", "space_sha256"])
+def test_a_search_of_other_data_or_code_is_refused(cut_off: Search, what: str) -> None:
+    header, _ = cut_off.journal.read()
+    other = header.model_copy(update={what: "0" * 64})
+    cut_off.journal.path.write_text(f"{other.model_dump_json()}\n")
+    before = content(cut_off.settings.home)
+    told = f"--resume: search {NAME} had {what} {'0' * 64}, which is {getattr(header, what)} now"
+    with pytest.raises(UsageError, match=told):
+        search.run(Options(resume=NAME), cut_off.settings)
+    assert content(cut_off.settings.home) == before
