@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from heart import lineage
-from heart.bundle import Lineage, save_bundle
+from heart.bundle import Bundle, Lineage, save_bundle
 from heart.errors import PromotionError, TrackingError
-from heart.files import write_json, write_whole
+from heart.files import sha256, write_json, write_whole
 from heart.gates import Evaluation
 from heart.registry import Registry
 from tune import report, winner
@@ -96,6 +96,8 @@ def _register(search: Search, tracker: Tracker, won: Winner) -> Decision:
     try:
         registry = Registry(tracker.client(), search.settings)
         before = registry.champion()
+        if before is not None and _is_winner(before, tracker, won.graph):
+            return _champion_already(before)
         evaluation = evaluate(plan, won, before, search.settings)
         folder = search.folder / "bundle"
         _save(search, tracker, won, won.graph, evaluation, folder)
@@ -112,6 +114,17 @@ def _register(search: Search, tracker: Tracker, won: Winner) -> Decision:
     except PromotionError as error:
         return replace(decision, champion=False, reason=error.message)
     return decision
+
+
+def _is_winner(champion: Bundle, tracker: Tracker, graph: bytes) -> bool:
+    """Whether this search made the champion before it was cut off: it does not meet itself."""
+    metadata = champion.metadata
+    return metadata.lineage.run_id == tracker.run_id and metadata.onnx_sha256 == sha256(graph)
+
+
+def _champion_already(champion: Bundle) -> Decision:
+    gates = Evaluation.model_validate_json(champion.evaluation).gates
+    return Decision(champion.version, True, f"passed {len(gates)} gates", gates=gates)
 
 
 def _save(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from heart.bundle import load_champion, read_champion
 from heart.errors import UsageError
+from heart.registry import Registry
 from heart.settings import Settings
 from tune.options import Options
 from tune.result import Result
@@ -202,3 +204,24 @@ def test_a_search_that_was_cut_off_goes_on_where_it_was(
     assert result.test == champion_result.test
     tried = [child.data.tags[TRIAL_TAG] for child in children(stored, result)]
     assert len(tried) == len(set(tried)) == champion_result.trials.planned
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("champion", [True, False], ids=["promoted", "registered"])
+def test_a_search_cut_off_after_it_registered_makes_no_second_version(
+    champion_result: Result, champion_home: Path, tmp_path: Path, champion: bool
+) -> None:
+    settings = Settings(home=tmp_path / "artifacts")
+    shutil.copytree(champion_home, settings.home)
+    (settings.searches / champion_result.run / "result.json").unlink()
+    registry = Registry(MlflowClient(settings.resolved_tracking_uri), settings)
+    before = [version.version for version in registry.versions()]
+    if not champion:
+        client = MlflowClient(settings.resolved_tracking_uri)
+        client.delete_registered_model_alias(settings.model_name, "champion")
+    result = run(Options(resume=champion_result.run), settings)
+    assert result is not None
+    assert (result.model_version, result.champion) == (champion_result.model_version, True)
+    assert result.reason == champion_result.reason
+    assert result.gates == champion_result.gates
+    assert [version.version for version in registry.versions()] == before
