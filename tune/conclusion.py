@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,19 +25,18 @@ from tune.searches import RESULT_FILE, Search
 from tune.tracking import Tracker
 from tune.winner import Winner
 
-CLOSE_S: Final = 1.5
+CLOSE_S: Final = 2.0
+CLOSE_DRAIN_S: Final = 1.0
 
 
-def opened(search: Search) -> Tracker:
-    """The search's parent run in MLflow, open; raises `TrackingError`."""
-    tracker = Tracker(
+def tracker_of(search: Search) -> Tracker:
+    """The search in MLflow, not open yet."""
+    return Tracker(
         search.settings,
         search=search.name,
         tags=_parent_tags(search),
         folds=search.plan.options.folds,
     )
-    tracker.open()
-    return tracker
 
 
 def conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None:
@@ -65,8 +65,20 @@ def conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None:
 
 def close(tracker: Tracker, status: str, message: str) -> None:
     """Close the parent run of a search that found nothing, if the store answers at once."""
-    tracker.drain(within=CLOSE_S)
+    # One that stalls holds every request for seconds; a thread of its own can be left behind.
+    closing = threading.Thread(target=_close, args=(tracker, status, message), daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    if unwritten := tracker.unwritten:
+        told = f"{unwritten} trials are in the journal alone; --resume writes them"
+        print(f"MLflow did not answer in time: {told}", file=sys.stderr)
+    elif closing.is_alive():
+        print("the parent run stays open: MLflow did not answer in time", file=sys.stderr)
+
+
+def _close(tracker: Tracker, status: str, message: str) -> None:
     try:
+        tracker.drain(within=CLOSE_DRAIN_S)
         tracker.end(status, metrics={}, tags={"message": message}, artifacts=[])
     except TrackingError as error:
         print(f"the parent run stays open: {error.message}", file=sys.stderr)

@@ -14,6 +14,8 @@ from heart.errors import UsageError
 from tune.candidates import grid
 from tune.spaces import SPACES, find_space
 
+LOCAL: Final = "local"
+"""The address of a Ray of one's own."""
 ALGORITHMS: Final = ("random", "grid", "optuna")
 SCHEDULERS: Final = ("asha", "none")
 SELECTIONS: Final = ("best", "one-se")
@@ -46,7 +48,7 @@ class Options(BaseModel):
     test_size: float = 0.2
     time_budget: float | None = None
     max_concurrent: int | None = None
-    address: str = "local"
+    address: str = LOCAL
     register_model: bool = True
     resume: str | None = None
     json_output: bool = False
@@ -116,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     how = p.add_argument_group("where and how long")
     how.add_argument("--time-budget", type=float, metavar="S", help="seconds of searching")
     how.add_argument("--max-concurrent", type=int, metavar="N", help="default: one a core")
-    how.add_argument("--address", default=given.address, help="local, auto or HOST:PORT")
+    how.add_argument("--address", default=given.address, help=f"{LOCAL}, auto or HOST:PORT")
     how.add_argument("--resume", metavar="RUN", help="finish a search that was cut off")
     out = p.add_argument_group("output")
     out.add_argument("--tracking-uri", help="MLflow tracking URI; default: HEART_TRACKING_URI")

@@ -11,7 +11,7 @@ from heart.errors import HeartError, run_main
 from heart.settings import Settings, keep_private
 from tune.gauges import Gauges
 from tune.journal import Journal, TrialRecord
-from tune.options import Options, read_options
+from tune.options import LOCAL, Options, read_options
 from tune.plan import Plan, make_plan
 from tune.result import Result, print_summary
 from tune.runner import Ending, connected, fit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tune.tracking import Tracker
 
 INTERRUPTED_EXIT: Final = 130
+AWAY: Final = "MLflow does not answer: the journal keeps the trials, and is written later"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,17 +56,24 @@ def run(options: Options, settings: Settings, *, plan: Plan | None = None) -> Re
 
 
 def _run(search: Search) -> Result | None:
+    address = search.plan.options.address
     with ThreadPoolExecutor(1) as aside:
-        # To import and open MLflow takes as long as to start Ray.
-        tracker = aside.submit(_open_tracker, search)
-        with connected(search.plan.options.address) as cores, Gauges(search):
+        # To import and open MLflow takes as long as to start Ray. A cluster that is joined may
+        # not answer, and then nothing is to be written.
+        tracker = aside.submit(_tracker, search, opened=address == LOCAL)
+        with connected(address) as cores, Gauges(search):
+            if address != LOCAL:
+                tracker.result().open()
             return _search(search, tracker.result(), cores)
 
 
-def _open_tracker(search: Search) -> Tracker:
+def _tracker(search: Search, *, opened: bool) -> Tracker:
     from tune import conclusion
 
-    return conclusion.opened(search)
+    tracker = conclusion.tracker_of(search)
+    if opened:
+        tracker.open()
+    return tracker
 
 
 def _search(search: Search, tracker: Tracker, cores: int) -> Result | None:
@@ -94,8 +102,6 @@ def _fit(search: Search, tracker: Tracker, cores: int) -> Ending:
     journal = search.journal
     with View(total=search.plan.number, cores=cores, known=search.records) as view:
         view.say(f"search {search.name}")
-        if tracker.away:
-            view.say("MLflow does not answer: the journal keeps the trials, and is written later")
 
         def on_record(record: TrialRecord) -> None:
             journal.append(record)
@@ -103,13 +109,18 @@ def _fit(search: Search, tracker: Tracker, cores: int) -> Ending:
             tracker.add(record)
             view.add(record)
 
+        def on_tick() -> None:
+            if tracker.away:
+                view.say_once(AWAY)
+            view.tick()
+
         return fit(
             search.plan,
             known=tuple(search.records),
             cores=cores,
             deadline=search.deadline,
             on_record=on_record,
-            on_tick=view.tick,
+            on_tick=on_tick,
         )
 
 

@@ -29,6 +29,7 @@ class View:
         self._records: list[TrialRecord] = list(known)
         self._started = self._told = time.monotonic()
         self._live: Live | None = None
+        self._said: set[str] = set()
 
     def __enter__(self) -> View:
         if self._console.is_terminal:
@@ -48,6 +49,12 @@ class View:
     def say(self, text: str) -> None:
         """A line of its own."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def say_once(self, text: str) -> None:
+        """A line of its own, unless it was told before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def add(self, record: TrialRecord) -> None:
         """Count a trial that ended."""

@@ -90,6 +90,13 @@ def test_a_table_of_families_on_a_terminal(capsys: pytest.CaptureFixture[str]) -
     assert ["mlp", "0", "1", "1"] in rows
 
 
+def test_what_is_told_once_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with View(total=4, cores=2, known=[]) as seen:
+        for _ in range(3):
+            seen.say_once("it is away")
+    assert capsys.readouterr().err.count("it is away") == 1
+
+
 @pytest.mark.usefixtures("terminal")
 def test_a_line_of_its_own_stays_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with View(total=4, cores=2, known=[]) as seen:
