@@ -14,6 +14,7 @@ from heart.bundle import load_champion, read_champion
 from heart.errors import UsageError
 from heart.registry import Registry
 from heart.settings import Settings
+from tune.journal import FoldRecord, Journal
 from tune.options import Options
 from tune.result import Result
 from tune.search import run
@@ -27,6 +28,14 @@ POOLED = {
     "recall": 0.882,
     "f1": 0.853,
 }
+FINITE = """
+from tune.spaces import Choice, FamilySpace, Space
+FINITE = Space("finite", (
+    FamilySpace("logistic_regression", {"C": Choice((0.1, 1.0, 10.0)), "max_iter": 1000}),
+    FamilySpace("random_forest", {"n_estimators": 50, "max_depth": Choice((None, 4, 8))}),
+    FamilySpace("svm", {"C": Choice((0.1, 1.0, 10.0)), "gamma": 0.02}),
+))
+"""
 
 
 def children(settings: Settings, result: Result) -> list[object]:
@@ -146,22 +155,47 @@ def test_the_same_recipe_does_not_replace_itself(
     assert read_champion(settings.bundles) == before
 
 
-@pytest.mark.full
-def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, stored: Settings) -> None:
-    def scores(workers: int) -> dict[str, str]:
-        options = Options(
-            folds=3,
-            num_samples=8,
-            scheduler="none",
-            max_concurrent=workers,
-            register_model=False,
-        )
-        result = run(options, stored)
-        assert result is not None
-        with (stored.searches / result.run / "leaderboard.csv").open() as file:
-            return {row["candidate"]: row["mean_roc_auc"] for row in csv.DictReader(file)}
+def folds_of(settings: Settings, options: Options) -> dict[str, list[FoldRecord]]:
+    """What each candidate's folds gave in a search, all that the journal has to the last bit."""
+    result = run(options, settings)
+    assert result is not None
+    _, records = Journal(settings.searches / result.run).read()
+    timed = {"fit_seconds": 0.0, "score_seconds": 0.0, "started": 0.0}
+    return {r.candidate.id: [fold.model_copy(update=timed) for fold in r.folds] for r in records}
 
-    assert scores(1) == scores(2)
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("algorithm", "scheduler"),
+    [("random", "none"), ("grid", "none"), ("random", "asha"), ("optuna", "none")],
+)
+def test_same_seed_same_scores_whatever_the_workers(
+    ray_instance: int, stored: Settings, tmp_path: Path, algorithm: str, scheduler: str
+) -> None:
+    space = tmp_path / "finite.py"
+    space.write_text(FINITE)
+    options = Options(
+        space=f"{space}:FINITE" if algorithm == "grid" else "default",
+        algorithm=algorithm,
+        scheduler=scheduler,
+        folds=3,
+        num_samples=8,
+        register_model=False,
+    )
+    one, two = (
+        folds_of(stored, options.model_copy(update={"max_concurrent": workers}))
+        for workers in (1, 2)
+    )
+    assert one.keys() == two.keys()
+    assert len(one) >= 8
+    # Which folds ASHA runs depends on what has ended; what a fold gives does not.
+    both = {name: min(len(one[name]), len(two[name])) for name in one}
+    assert {name: one[name][:n] for name, n in both.items()} == {
+        name: two[name][:n] for name, n in both.items()
+    }
+    assert all(both.values())
+    if scheduler == "none":
+        assert one == two
 
 
 @pytest.mark.full
