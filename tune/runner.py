@@ -53,11 +53,12 @@ Ending = Literal["complete", "time_budget", "interrupted"]
 
 @dataclass
 class Fitting:
-    """A search under way: what has ended, and whether it is to stop."""
+    """A search under way: what has ended, what is running, and whether it is to stop."""
 
     plan: Plan
     on_record: Callable[[TrialRecord], None]
     workers: int = 1
+    running: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
     failure: BaseException | None = None
 
@@ -93,9 +94,12 @@ def fit(
     cores: int,
     deadline: float | None,
     on_record: Callable[[TrialRecord], None],
-    on_tick: Callable[[], None],
+    on_tick: Callable[[int], None],
 ) -> Ending:
-    """Fit what is not known yet, one record a trial, and say how it ended."""
+    """Fit what is not known yet, one record a trial, and say how it ended.
+
+    ``on_tick`` is called all the while, with the number of trials that are running.
+    """
     left = plan.number - len(known)
     if left <= 0:
         return "complete"
@@ -106,7 +110,7 @@ def fit(
     thread = threading.Thread(target=_tune, args=(fitting, known, line), daemon=True)
     thread.start()
     try:
-        ending = _watch(thread, on_tick, deadline)
+        ending = _watch(thread, lambda: on_tick(len(fitting.running)), deadline)
         if ending != "complete":
             _end(thread, fitting, line)
     finally:
@@ -238,10 +242,23 @@ class _Recorder(_NotPickled, Callback):
     def __init__(self, fitting: Fitting) -> None:
         self._fitting = fitting
 
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial that a worker takes."""
+        self._fitting.running.add(trial.trial_id)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial whose worker was lost, and which waits for another."""
+        self._fitting.running.discard(trial.trial_id)
+
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """A trial that finished, failed by its own error, or was stopped by the scheduler."""
+        self._fitting.running.discard(trial.trial_id)
         if not self._fitting.stop.is_set():
             self._record(trial, trial.last_result)
 
@@ -249,6 +266,7 @@ class _Recorder(_NotPickled, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """A trial whose worker was lost again and again."""
+        self._fitting.running.discard(trial.trial_id)
         if not self._fitting.stop.is_set():
             lost = f"its worker was lost {MAX_FAILURES + 1} times"
             self._record(trial, {"error_message": lost})

@@ -109,10 +109,10 @@ def _fit(search: Search, tracker: Tracker, cores: int) -> Ending:
             tracker.add(record)
             view.add(record)
 
-        def on_tick() -> None:
+        def on_tick(running: int) -> None:
             if tracker.away:
                 view.say_once(AWAY)
-            view.tick()
+            view.tick(running)
 
         return fit(
             search.plan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -11,14 +12,18 @@ import ray
 from ray.exceptions import ActorDiedError
 from records import plan_of
 
+from heart.settings import Settings
 from tune import runner
 from tune.candidates import Candidate
 from tune.runner import Fitting, fit
 from tune.searchers import config_of
+from tune.searches import Search
 from tune.starting_line import StartingLine
 from tune.trial import CandidateTrial
 
 NODE = "a" * 56
+BUDGET_S = 0.3
+LATE_S = runner.TICK_S + runner.GRACE_S + runner.END_S + 0.4
 
 
 class Handle:
@@ -52,8 +57,27 @@ def test_there_are_never_more_workers_than_cores(
     monkeypatch.setattr(ray, "kill", lambda actor: None)
     monkeypatch.setattr(runner, "_tune", lambda fitting, *_: seen.append(fitting.workers))
     plan = plan_of(max_concurrent=asked)
-    fit(plan, known=(), cores=2, deadline=None, on_record=lambda _: None, on_tick=lambda: None)
+    fit(plan, known=(), cores=2, deadline=None, on_record=lambda _: None, on_tick=lambda _: None)
     assert seen == [workers]
+
+
+def test_a_trial_runs_from_its_start_to_its_end_and_not_while_it_waits_for_a_worker() -> None:
+    fitting = Fitting(plan_of(), lambda _: None)
+    recorder = runner._Recorder(fitting)
+    fitting.stop.set()  # nothing is recorded any more
+    first, second = ({"trials": [], "trial": SimpleNamespace(trial_id=i)} for i in "12")
+    seen = []
+    for happened, trial in (
+        (recorder.on_trial_start, first),
+        (recorder.on_trial_start, second),
+        (recorder.on_trial_recover, first),
+        (recorder.on_trial_start, first),
+        (recorder.on_trial_complete, second),
+        (recorder.on_trial_error, first),
+    ):
+        happened(0, **trial)
+        seen.append(len(fitting.running))
+    assert seen == [1, 2, 1, 2, 1, 0]
 
 
 @pytest.mark.usefixtures("context")
@@ -79,6 +103,35 @@ def test_a_line_that_is_lost_holds_no_worker_up(monkeypatch: pytest.MonkeyPatch)
     dummy = Candidate("dummy", {"strategy": "prior"})
     trial.setup(config_of(dummy), plan.data, Handle(), workers=2, stoppable=False)
     assert trial.step()["done"]
+
+
+def test_a_time_budget_is_kept_though_the_fits_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2 minutes a tenth is 12 s: what it may be late by is less."""
+    monkeypatch.setattr(ray, "get", lambda _: [])
+    monkeypatch.setattr(ray, "kill", lambda actor: None)
+    monkeypatch.setattr(runner, "_starting_line", Handle)
+    fits = threading.Event()
+    monkeypatch.setattr(runner, "_tune", lambda *_: fits.wait())
+    started = time.monotonic()
+    ending = fit(
+        plan_of(),
+        known=(),
+        cores=2,
+        deadline=started + BUDGET_S,
+        on_record=lambda _: None,
+        on_tick=lambda _: None,
+    )
+    took = time.monotonic() - started
+    fits.set()
+    assert ending == "time_budget"
+    assert BUDGET_S <= took < BUDGET_S + LATE_S
+    assert LATE_S < 0.1 * 120
+
+
+def test_a_time_budget_begins_with_the_search() -> None:
+    plan = plan_of(time_budget=9.5)
+    assert Search(plan, Settings(), "a-search", begun=100.0).deadline == 109.5
+    assert Search(plan_of(), Settings(), "a-search").deadline is None
 
 
 def test_a_search_ends_though_its_line_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

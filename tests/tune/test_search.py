@@ -28,6 +28,7 @@ POOLED = {
     "recall": 0.882,
     "f1": 0.853,
 }
+FINAL_FIT_S = 10.0
 FINITE = """
 from tune.spaces import Choice, FamilySpace, Space
 FINITE = Space("finite", (
@@ -210,6 +211,20 @@ def test_optuna_tries_as_many_as_asked_and_no_register_makes_no_version(
     assert result.model_version is None
     client = MlflowClient(stored.resolved_tracking_uri)
     assert not client.search_registered_models()
+
+
+@pytest.mark.full
+def test_a_time_budget_ends_the_search_with_what_it_has(
+    ray_instance: int, stored: Settings, tmp_path: Path
+) -> None:
+    space = tmp_path / "finite.py"
+    space.write_text(FINITE.replace('"n_estimators": 50', '"n_estimators": 100_000'))
+    options = Options(space=f"{space}:FINITE", folds=3, time_budget=15, register_model=False)
+    result = run(options, stored)
+    assert result is not None
+    assert result.ending == "time_budget"
+    assert 3 <= result.trials.finished < result.trials.planned == 9
+    assert 15 <= result.wall_seconds < 15 + FINAL_FIT_S
 
 
 def test_resume_of_a_finished_search_is_refused(
