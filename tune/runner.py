@@ -14,6 +14,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -27,6 +28,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from heart.errors import UsageError
+from tune.candidates import Candidate
 from tune.journal import TrialRecord, record_of
 from tune.plan import Plan
 from tune.searchers import ListSearcher
@@ -164,6 +166,7 @@ def _tune(fitting: Fitting, known: Sequence[TrialRecord], line: Any) -> None:
 
 def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: str) -> Tuner:
     plan = fitting.plan
+    searcher = _searcher(plan, known)
     trainable = ray_tune.with_parameters(
         CandidateTrial,
         data=plan.data,
@@ -174,7 +177,7 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
     return Tuner(
         trainable,
         tune_config=TuneConfig(
-            search_alg=_searcher(plan, known),
+            search_alg=searcher,
             scheduler=_scheduler(plan),
             num_samples=-1,
             max_concurrent_trials=fitting.workers,
@@ -186,7 +189,7 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
             storage_path=storage,
             verbose=0,
             stop=_StopNow(fitting.stop),
-            callbacks=[_Recorder(fitting)],
+            callbacks=[_Recorder(fitting, searcher)],
             failure_config=ray_tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
@@ -239,8 +242,9 @@ class _StopNow(_NotPickled, Stopper):
 class _Recorder(_NotPickled, Callback):
     """Hands each trial that ends to the search."""
 
-    def __init__(self, fitting: Fitting) -> None:
-        self._fitting = fitting
+    def __init__(self, fitting: Fitting, searcher: ListSearcher) -> None:
+        self._fitting, self._searcher = fitting, searcher
+        self._losses: Counter[str] = Counter()
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -265,11 +269,20 @@ class _Recorder(_NotPickled, Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """A trial whose worker was lost again and again."""
+        """A trial whose worker was lost again and again, or just when it was to take it.
+
+        The latter Tune gives up at once, so the candidate is handed back.
+        """
         self._fitting.running.discard(trial.trial_id)
-        if not self._fitting.stop.is_set():
-            lost = f"its worker was lost {MAX_FAILURES + 1} times"
-            self._record(trial, {"error_message": lost})
+        if self._fitting.stop.is_set():
+            return
+        candidate = Candidate(**trial.config["candidate"])
+        self._losses[candidate.id] += trial.num_failures
+        losses = self._losses[candidate.id]
+        if losses <= MAX_FAILURES:
+            self._searcher.again(candidate)
+        else:
+            self._record(trial, {"error_message": f"its worker was lost {losses} times"})
 
     def _record(self, trial: Trial, result: dict[str, Any]) -> None:
         folds = len(self._fitting.plan.data)

@@ -10,13 +10,15 @@ from typing import Any, NoReturn
 import pytest
 import ray
 from ray.exceptions import ActorDiedError
+from ray.tune.search import Searcher
 from records import plan_of
 
 from heart.settings import Settings
 from tune import runner
 from tune.candidates import Candidate
+from tune.journal import TrialRecord
 from tune.runner import Fitting, fit
-from tune.searchers import config_of
+from tune.searchers import ListSearcher, config_of
 from tune.searches import Search
 from tune.starting_line import StartingLine
 from tune.trial import CandidateTrial
@@ -63,7 +65,7 @@ def test_there_are_never_more_workers_than_cores(
 
 def test_a_trial_runs_from_its_start_to_its_end_and_not_while_it_waits_for_a_worker() -> None:
     fitting = Fitting(plan_of(), lambda _: None)
-    recorder = runner._Recorder(fitting)
+    recorder = runner._Recorder(fitting, ListSearcher([]))
     fitting.stop.set()  # nothing is recorded any more
     first, second = ({"trials": [], "trial": SimpleNamespace(trial_id=i)} for i in "12")
     seen = []
@@ -78,6 +80,25 @@ def test_a_trial_runs_from_its_start_to_its_end_and_not_while_it_waits_for_a_wor
         happened(0, **trial)
         seen.append(len(fitting.running))
     assert seen == [1, 2, 1, 2, 1, 0]
+
+
+def test_a_trial_that_tune_gives_up_is_tried_again_until_it_lost_too_many_workers() -> None:
+    """Tune itself tries none again whose worker dies while it is handed the trial."""
+    records: list[TrialRecord] = []
+    candidate = Candidate("svm", {"C": 1.0})
+    searcher = ListSearcher([candidate])
+    recorder = runner._Recorder(Fitting(plan_of(), records.append), searcher)
+    for number in range(runner.MAX_FAILURES + 1):
+        assert searcher.suggest(str(number)) == config_of(candidate)
+        assert searcher.suggest("another") is None, "it may come back"
+        assert records == []
+        searcher.on_trial_complete(str(number), error=True)
+        trial: Any = SimpleNamespace(
+            trial_id=str(number), config=config_of(candidate), num_failures=1
+        )
+        recorder.on_trial_error(0, [], trial)
+    assert [record.message for record in records] == ["its worker was lost 4 times"]
+    assert searcher.suggest("another") == Searcher.FINISHED
 
 
 @pytest.mark.usefixtures("context")
