@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from heart.errors import HeartError, run_main
 from heart.settings import Settings, keep_private
@@ -124,5 +125,17 @@ def _fit(search: Search, tracker: Tracker, cores: int) -> Ending:
         )
 
 
+def _leave(code: int) -> NoReturn:
+    """End the process; after Ctrl-C at once.
+
+    The interpreter's own end waits for a request to a tracking server that stalls.
+    """
+    if code == INTERRUPTED_EXIT:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(run_main(main))
+    _leave(run_main(main))

@@ -24,6 +24,7 @@ from heart.settings import Settings
 from tune.journal import Journal
 from tune.plan import make_plan
 from tune.runner import MAX_FAILURES
+from tune.search import INTERRUPTED_EXIT
 from tune.tracking import SEARCH_TAG, TRIAL_TAG
 
 CANDIDATES = 24
@@ -208,6 +209,12 @@ def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         server.wait()
 
 
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 def answers(url: str) -> bool:
     try:
         return bool(urllib.request.urlopen(url, timeout=2).status == 200)
@@ -219,9 +226,7 @@ def answers(url: str) -> bool:
 @pytest.mark.timeout(900)
 def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
     """The search goes on and says what is not written; ``--resume`` writes it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
     with mlflow_server(tmp_path / "server", port) as server:
@@ -233,6 +238,30 @@ def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
     run.finish()
     log = (tmp_path / "log").read_text()
     assert "--resume" in log
+    with mlflow_server(tmp_path / "server", port):
+        run.start()
+        run.finish()
+        check_nothing_lost_or_doubled(run, Settings(home=run.home, tracking_uri=uri))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_ctrl_c_does_not_wait_for_a_tracking_server_that_stalls(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
+    with mlflow_server(tmp_path / "server", port) as server:
+        run.start()
+        run.wait_for(CANDIDATES // 4)
+        os.killpg(server.pid, signal.SIGSTOP)
+        run.wait_for(CANDIDATES // 2)
+        asked = time.monotonic()
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(DEADLINE_S) == INTERRUPTED_EXIT
+        took = time.monotonic() - asked
+    print(f"ended after {took:.1f} s")
+    assert took < 5
+    assert "MLflow did not answer in time" in (tmp_path / "log").read_text()
     with mlflow_server(tmp_path / "server", port):
         run.start()
         run.finish()
