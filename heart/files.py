@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from heart.errors import StorageError
+from heart.errors import HeartError, StorageError
 
 
 def sha256(content: bytes) -> str:
@@ -45,14 +45,27 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock on a file, across processes of one machine."""
+def locked(path: Path, *, taken: HeartError | None = None) -> Iterator[None]:
+    """Hold an advisory lock on a file, across processes of one machine.
+
+    Waits for another that holds it, or raises ``taken`` at once.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if taken is None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        else:
+            _lock_at_once(file, taken)
         yield
+
+
+def _lock_at_once(file: TextIO, taken: HeartError) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise taken from None
 
 
 @contextmanager

@@ -80,12 +80,18 @@ class Registry:
         self._name = settings.model_name
 
     def register(self, run_id: str, folder: Path) -> str:
-        """Keep a bundle's folder with its run and make a version of it; its number."""
+        """Keep a bundle's folder with its run and make a version of it; its number.
+
+        A bundle that is a version already, since a search was cut off after it made it, stays
+        that one.
+        """
         bundle = load_bundle(folder, version="unregistered")
         lineage = bundle.metadata.lineage.model_dump(exclude={"packages"})
         tags = {key: str(value) for key, value in lineage.items()} | lineage_tags(bundle)
         tags[CHECKSUM_TAG] = _checksum(folder)
         with tracking_errors(self._settings):
+            if (made := self._made(run_id, tags[CHECKSUM_TAG])) is not None:
+                return made
             self._client.log_artifacts(run_id, str(folder), BUNDLE_ARTIFACT)
             self._create_model()
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{BUNDLE_ARTIFACT}"
@@ -237,6 +243,13 @@ class Registry:
     def _version_of(self, alias: str) -> str | None:
         found = self._by_alias(alias)
         return None if found is None else str(found.version)
+
+    def _made(self, run_id: str, checksum: str) -> str | None:
+        """The version that a run has made of the bundle with this checksum."""
+        where = f"name = '{self._name}' and run_id = '{run_id}'"
+        found = self._client.search_model_versions(where)
+        same = [v.version for v in found if v.tags.get(CHECKSUM_TAG) == checksum]
+        return str(same[0]) if same else None
 
     def _create_model(self) -> None:
         """Make the registered model; another search may have been quicker."""

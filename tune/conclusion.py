@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from heart import lineage
-from heart.bundle import Lineage, save_bundle
+from heart.bundle import Bundle, Lineage, save_bundle
 from heart.errors import PromotionError, TrackingError
-from heart.files import write_json, write_whole
+from heart.files import sha256, write_json, write_whole
 from heart.gates import Evaluation
 from heart.registry import Registry
 from tune import report, winner
@@ -24,19 +25,18 @@ from tune.searches import RESULT_FILE, Search
 from tune.tracking import Tracker
 from tune.winner import Winner
 
-CLOSE_S: Final = 1.5
+CLOSE_S: Final = 2.0
+CLOSE_DRAIN_S: Final = 1.0
 
 
-def opened(search: Search) -> Tracker:
-    """The search's parent run in MLflow, open; raises `TrackingError`."""
-    tracker = Tracker(
+def tracker_of(search: Search) -> Tracker:
+    """The search in MLflow, not open yet."""
+    return Tracker(
         search.settings,
         search=search.name,
         tags=_parent_tags(search),
         folds=search.plan.options.folds,
     )
-    tracker.open()
-    return tracker
 
 
 def conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None:
@@ -65,8 +65,20 @@ def conclude(search: Search, tracker: Tracker, ending: Ending) -> Result | None:
 
 def close(tracker: Tracker, status: str, message: str) -> None:
     """Close the parent run of a search that found nothing, if the store answers at once."""
-    tracker.drain(within=CLOSE_S)
+    # One that stalls holds every request for seconds; a thread of its own can be left behind.
+    closing = threading.Thread(target=_close, args=(tracker, status, message), daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    if unwritten := tracker.unwritten:
+        told = f"{unwritten} trials are in the journal alone; --resume writes them"
+        print(f"MLflow did not answer in time: {told}", file=sys.stderr)
+    elif closing.is_alive():
+        print("the parent run stays open: MLflow did not answer in time", file=sys.stderr)
+
+
+def _close(tracker: Tracker, status: str, message: str) -> None:
     try:
+        tracker.drain(within=CLOSE_DRAIN_S)
         tracker.end(status, metrics={}, tags={"message": message}, artifacts=[])
     except TrackingError as error:
         print(f"the parent run stays open: {error.message}", file=sys.stderr)
@@ -96,6 +108,8 @@ def _register(search: Search, tracker: Tracker, won: Winner) -> Decision:
     try:
         registry = Registry(tracker.client(), search.settings)
         before = registry.champion()
+        if before is not None and _is_winner(before, tracker, won.graph):
+            return _champion_already(before)
         evaluation = evaluate(plan, won, before, search.settings)
         folder = search.folder / "bundle"
         _save(search, tracker, won, won.graph, evaluation, folder)
@@ -112,6 +126,17 @@ def _register(search: Search, tracker: Tracker, won: Winner) -> Decision:
     except PromotionError as error:
         return replace(decision, champion=False, reason=error.message)
     return decision
+
+
+def _is_winner(champion: Bundle, tracker: Tracker, graph: bytes) -> bool:
+    """Whether this search made the champion before it was cut off: it does not meet itself."""
+    metadata = champion.metadata
+    return metadata.lineage.run_id == tracker.run_id and metadata.onnx_sha256 == sha256(graph)
+
+
+def _champion_already(champion: Bundle) -> Decision:
+    gates = Evaluation.model_validate_json(champion.evaluation).gates
+    return Decision(champion.version, True, f"passed {len(gates)} gates", gates=gates)
 
 
 def _save(

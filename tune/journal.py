@@ -7,7 +7,8 @@ resumed from here, with nothing lost but the trials that were under way.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heart.errors import StorageError, UsageError
+from heart.files import locked
 from tune.candidates import Candidate
 from tune.options import Options
 from tune.trial import decode
@@ -130,6 +132,19 @@ class Journal:
             ) from error
         self._write(header.model_dump_json())
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep the search to this process: two would run each trial twice.
+
+        Raises `UsageError` where another process has it, or there is none.
+        """
+        if not self.path.is_file():
+            raise self._absent()
+        name = self.path.parent.name
+        taken = UsageError(f"--resume: another process is running search {name}", field="resume")
+        with locked(self.path, taken=taken):
+            yield
+
     def append(self, record: TrialRecord) -> None:
         """Write a record; raises `StorageError` where the disk is full."""
         self._write(record.model_dump_json())
@@ -139,9 +154,7 @@ class Journal:
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise UsageError(
-                f"--resume: there is no search in {self.path.parent}", field="resume"
-            ) from error
+            raise self._absent() from error
         whole = content.split(b"\n")[:-1]
         try:
             return (
@@ -157,6 +170,9 @@ class Journal:
         end = content.rfind(b"\n") + 1
         if end < len(content):
             os.truncate(self.path, end)
+
+    def _absent(self) -> UsageError:
+        return UsageError(f"--resume: there is no search in {self.path.parent}", field="resume")
 
     def _write(self, line: str) -> None:
         try:

@@ -44,13 +44,14 @@ class OptunaSearcher(ListSearcher):
         self._pending: dict[str, tuple[Candidate, optuna.trial.Trial]] = {}
         self._values = {candidate.id: value for candidate, value in known}
         for candidate, value in known:
-            self._study.enqueue_trial(fixed(space, candidate))
-            trial = self._study.ask()
-            suggest(space, trial)
-            self._tell(trial, value)
+            self._tell(self._trial_of(candidate), value)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """What Optuna asks for next; it is asked again where it repeats itself."""
+        if self._waiting:
+            candidate = self._waiting.pop()
+            self._pending[trial_id] = candidate, self._trial_of(candidate)
+            return config_of(candidate)
         for _ in range(TRIES_PER_CANDIDATE if self._left else 0):
             trial = self._study.ask()
             candidate = suggest(self._space, trial)
@@ -60,7 +61,8 @@ class OptunaSearcher(ListSearcher):
                 self._pending[trial_id] = candidate, trial
                 return config_of(candidate)
             self._tell(trial, self._values[candidate.id])
-        return str(Searcher.FINISHED)
+        self._left = 0
+        return None if self._pending else str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -71,6 +73,13 @@ class OptunaSearcher(ListSearcher):
         value = math.nan if failed or result is None else result[OBJECTIVE]
         self._values[candidate.id] = value
         self._tell(trial, value)
+
+    def _trial_of(self, candidate: Candidate) -> optuna.trial.Trial:
+        """A trial of Optuna's with a candidate that is chosen already."""
+        self._study.enqueue_trial(fixed(self._space, candidate))
+        trial = self._study.ask()
+        suggest(self._space, trial)
+        return trial
 
     def _tell(self, trial: optuna.trial.Trial, value: float) -> None:
         """Tell a value, or with NaN that there is none."""

@@ -9,6 +9,7 @@ from heart import cohorts
 from heart.cohorts import Cohort, CohortName
 from heart.errors import UsageError
 from tune.candidates import Candidate, grid, sample
+from tune.feasibility import check_feasible
 from tune.options import Options
 from tune.spaces import Space, find_space
 from tune.trial import Folds, make_folds
@@ -48,6 +49,8 @@ def make_plan(options: Options) -> Plan:
         table, test_size=options.test_size, seed=options.split_seed, by_site=space.split_by_site
     )
     folds = make_folds(train.y, folds=options.folds, repeats=options.repeats, seed=options.seed)
+    data = Folds(train.X, train.y, folds, space.preprocessing, options.seed)
+    check_feasible(space, data)
     algorithm = options.algorithm or ("grid" if space.finite else "random")
     scheduler = options.scheduler or ("none" if algorithm == "grid" else "asha")
     return Plan(
@@ -58,7 +61,7 @@ def make_plan(options: Options) -> Plan:
         scheduler=scheduler,
         train=train,
         test=test,
-        data=Folds(train.X, train.y, folds, space.preprocessing, options.seed),
+        data=data,
         candidates=tuple(_candidates(space, algorithm, options)),
     )
 

@@ -14,17 +14,21 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import ray
 from ray import tune as ray_tune
+from ray.exceptions import RayActorError
 from ray.tune import Callback, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from heart.errors import UsageError
+from tune.candidates import Candidate
 from tune.journal import TrialRecord, record_of
 from tune.plan import Plan
 from tune.searchers import ListSearcher
@@ -51,11 +55,12 @@ Ending = Literal["complete", "time_budget", "interrupted"]
 
 @dataclass
 class Fitting:
-    """A search under way: what has ended, and whether it is to stop."""
+    """A search under way: what has ended, what is running, and whether it is to stop."""
 
     plan: Plan
     on_record: Callable[[TrialRecord], None]
     workers: int = 1
+    running: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
     failure: BaseException | None = None
 
@@ -91,19 +96,23 @@ def fit(
     cores: int,
     deadline: float | None,
     on_record: Callable[[TrialRecord], None],
-    on_tick: Callable[[], None],
+    on_tick: Callable[[int], None],
 ) -> Ending:
-    """Fit what is not known yet, one record a trial, and say how it ended."""
+    """Fit what is not known yet, one record a trial, and say how it ended.
+
+    ``on_tick`` is called all the while, with the number of trials that are running.
+    """
     left = plan.number - len(known)
     if left <= 0:
         return "complete"
-    workers = min(plan.options.max_concurrent or cores, left)
+    # A worker without a core never starts, and the others would wait for it.
+    workers = min(plan.options.max_concurrent or cores, cores, left)
     fitting = Fitting(plan, on_record, workers=workers)
-    line = ray.remote(num_cpus=0)(StartingLine).remote()
+    line = _starting_line()
     thread = threading.Thread(target=_tune, args=(fitting, known, line), daemon=True)
     thread.start()
     try:
-        ending = _watch(thread, on_tick, deadline)
+        ending = _watch(thread, lambda: on_tick(len(fitting.running)), deadline)
         if ending != "complete":
             _end(thread, fitting, line)
     finally:
@@ -111,6 +120,12 @@ def fit(
     if fitting.failure is not None and ending == "complete":
         raise fitting.failure
     return ending
+
+
+def _starting_line() -> Any:
+    """The line on this process's own node: whichever other node is lost, it stays."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(StartingLine).remote()
 
 
 def _watch(
@@ -134,8 +149,10 @@ def _end(thread: threading.Thread, fitting: Fitting, line: Any) -> None:
     fitting.stop.set()
     thread.join(GRACE_S)
     if thread.is_alive():
-        for worker in ray.get(line.workers.remote()):
-            ray.kill(ray.cloudpickle.loads(worker))
+        # Without the line the workers are not known; they end with this process.
+        with contextlib.suppress(RayActorError):
+            for worker in ray.get(line.workers.remote()):
+                ray.kill(ray.cloudpickle.loads(worker))
         thread.join(END_S)
 
 
@@ -149,6 +166,7 @@ def _tune(fitting: Fitting, known: Sequence[TrialRecord], line: Any) -> None:
 
 def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: str) -> Tuner:
     plan = fitting.plan
+    searcher = _searcher(plan, known)
     trainable = ray_tune.with_parameters(
         CandidateTrial,
         data=plan.data,
@@ -159,7 +177,7 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
     return Tuner(
         trainable,
         tune_config=TuneConfig(
-            search_alg=_searcher(plan, known),
+            search_alg=searcher,
             scheduler=_scheduler(plan),
             num_samples=-1,
             max_concurrent_trials=fitting.workers,
@@ -171,7 +189,7 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
             storage_path=storage,
             verbose=0,
             stop=_StopNow(fitting.stop),
-            callbacks=[_Recorder(fitting)],
+            callbacks=[_Recorder(fitting, searcher)],
             failure_config=ray_tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
@@ -224,23 +242,47 @@ class _StopNow(_NotPickled, Stopper):
 class _Recorder(_NotPickled, Callback):
     """Hands each trial that ends to the search."""
 
-    def __init__(self, fitting: Fitting) -> None:
-        self._fitting = fitting
+    def __init__(self, fitting: Fitting, searcher: ListSearcher) -> None:
+        self._fitting, self._searcher = fitting, searcher
+        self._losses: Counter[str] = Counter()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial that a worker takes."""
+        self._fitting.running.add(trial.trial_id)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial whose worker was lost, and which waits for another."""
+        self._fitting.running.discard(trial.trial_id)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """A trial that finished, failed by its own error, or was stopped by the scheduler."""
+        self._fitting.running.discard(trial.trial_id)
         if not self._fitting.stop.is_set():
             self._record(trial, trial.last_result)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """A trial whose worker was lost again and again."""
-        if not self._fitting.stop.is_set():
-            lost = f"its worker was lost {MAX_FAILURES + 1} times"
-            self._record(trial, {"error_message": lost})
+        """A trial whose worker was lost again and again, or just when it was to take it.
+
+        The latter Tune gives up at once, so the candidate is handed back.
+        """
+        self._fitting.running.discard(trial.trial_id)
+        if self._fitting.stop.is_set():
+            return
+        candidate = Candidate(**trial.config["candidate"])
+        self._losses[candidate.id] += trial.num_failures
+        losses = self._losses[candidate.id]
+        if losses <= MAX_FAILURES:
+            self._searcher.again(candidate)
+        else:
+            self._record(trial, {"error_message": f"its worker was lost {losses} times"})
 
     def _record(self, trial: Trial, result: dict[str, Any]) -> None:
         folds = len(self._fitting.plan.data)

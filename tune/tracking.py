@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from heart.comparison import corrected_standard_error
-from heart.errors import TrackingError
+from heart.errors import HeartError
 from heart.settings import Settings
 from heart.store import connect, experiment_id, tracking_errors
 from tune.journal import TrialRecord
@@ -46,6 +46,8 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._experiment = ""
         self.run_id = ""
+        self._beginning = threading.Lock()
+        self._added: set[str] = set()
         self._written: set[str] = set()
         self._kept: list[TrialRecord] = []
         self._ask_again = 0.0
@@ -53,17 +55,14 @@ class Tracker:
         self._thread = threading.Thread(target=self._write_waiting, daemon=True)
 
     def open(self) -> None:
-        """Connect, and start to write.
+        """Start to write.
 
         A database of this machine that does not open raises `TrackingError`: waiting would
-        not mend it. A server that is away is told by `away`, and asked again later.
+        not mend it. A server is not waited for; one that is away is told by `away`, and asked
+        again later.
         """
-        try:
+        if self._settings.resolved_tracking_uri.startswith("sqlite:"):
             self._begin()
-        except TrackingError:
-            if self._settings.resolved_tracking_uri.startswith("sqlite:"):
-                raise
-            self._leave_alone()
         self._thread.start()
 
     @property
@@ -73,17 +72,22 @@ class Tracker:
 
     def add(self, record: TrialRecord) -> None:
         """Have a trial written; returns at once."""
+        self._added.add(record.candidate.id)
         self._waiting.put(record)
+
+    @property
+    def unwritten(self) -> int:
+        """How many of the trials that were added the store does not have."""
+        return len(self._added - self._written)
 
     def drain(self, *, within: float = DRAIN_S) -> int:
         """Wait some seconds until what was added is written; the number of trials that are not."""
         self._waiting.put(None)
         self._thread.join(within)
-        if self._thread.is_alive():
-            return self._waiting.qsize() - 1 + len(self._kept)
-        self._ask_again = 0.0
-        self._write_kept()
-        return len(self._kept)
+        if not self._thread.is_alive():
+            self._ask_again = 0.0
+            self._write_kept()
+        return self.unwritten
 
     def client(self) -> MlflowClient:
         """The store, with the parent run made; raises `TrackingError`."""
@@ -111,8 +115,10 @@ class Tracker:
 
     def _begin(self) -> MlflowClient:
         """Make the parent run, or take up the one that a search which is resumed has."""
-        if self._client is not None:
-            return self._client
+        with self._beginning:
+            return self._client or self._find_or_make()
+
+    def _find_or_make(self) -> MlflowClient:
         client = connect(self._settings)
         experiment = experiment_id(client, self._settings)
         with tracking_errors(self._settings):
@@ -139,6 +145,10 @@ class Tracker:
         return written
 
     def _write_waiting(self) -> None:
+        try:
+            self._begin()
+        except HeartError:
+            self._leave_alone()
         while (record := self._waiting.get()) is not None:
             self._kept.append(record)
             self._write_kept()
@@ -153,7 +163,7 @@ class Tracker:
                     with tracking_errors(self._settings):
                         self._write(client, record)
                     self._written.add(record.candidate.id)
-            except TrackingError:
+            except HeartError:
                 self._leave_alone()
             else:
                 self._kept.pop(0)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import ray
+from ray.exceptions import RayActorError
 from ray.tune import Trainable
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
@@ -195,7 +196,10 @@ class CandidateTrial(Trainable):
         worker = ray.cloudpickle.dumps(context.current_actor)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._waited:
-            up = ray.get(self._line.arrive.remote(context.get_actor_id(), worker))
+            try:
+                up = ray.get(self._line.arrive.remote(context.get_actor_id(), worker))
+            except RayActorError:
+                up = self._workers  # A line that is lost holds nobody up.
             self._waited = up >= self._workers or time.monotonic() > deadline
             time.sleep(0 if self._waited else 0.02)
 

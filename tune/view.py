@@ -20,15 +20,16 @@ REFRESH_PER_S: Final = 4
 
 
 class View:
-    """Done and total, the best so far, by family, the time left, the cores busy."""
+    """Done and total, the best so far, by family, the time left, the trials under way."""
 
     def __init__(self, *, total: int, cores: int, known: Sequence[TrialRecord]) -> None:
         self._console = Console(stderr=True)
         self._total, self._cores = total, cores
-        self._known = len(known)
+        self._known, self._running, self._over = len(known), 0, False
         self._records: list[TrialRecord] = list(known)
         self._started = self._told = time.monotonic()
         self._live: Live | None = None
+        self._said: set[str] = set()
 
     def __enter__(self) -> View:
         if self._console.is_terminal:
@@ -39,6 +40,7 @@ class View:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._over = True
         if self._live is not None:
             self._live.update(self._render())
             self._live.stop()
@@ -49,12 +51,19 @@ class View:
         """A line of its own."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def say_once(self, text: str) -> None:
+        """A line of its own, unless it was told before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
     def add(self, record: TrialRecord) -> None:
         """Count a trial that ended."""
         self._records.append(record)
 
-    def tick(self) -> None:
-        """Show the time passing."""
+    def tick(self, running: int) -> None:
+        """Show the time passing, and how many trials are under way."""
+        self._running = running
         if self._live is not None:
             self._live.update(self._render())
         elif time.monotonic() - self._told >= LINE_EVERY_S:
@@ -64,7 +73,8 @@ class View:
     def _line(self) -> str:
         best = self._best()
         told = f", best ROC-AUC {best.mean:.4f} {best.family}" if best else ""
-        return f"{self._done}/{self._total} trials{told}, {self._left()}, {self._busy()}"
+        running = "" if self._over else f", {self._running} running on {self._cores} cores"
+        return f"{self._done}/{self._total} trials{told}, {self._left()}{running}"
 
     @property
     def _done(self) -> int:
@@ -79,15 +89,14 @@ class View:
     def _left(self) -> str:
         passed = time.monotonic() - self._started
         new = self._done - self._known
-        if not new:
-            return "workers are starting" if self._total > self._known else "nothing left to do"
+        if self._total == self._known:
+            return "nothing left to do"
+        if not new and not self._running:
+            return "workers are starting"
+        if not new or self._over:
+            return f"{passed:.0f} s"
         seconds = passed / new * (self._total - self._done)
         return f"{passed:.0f} s, about {seconds:.0f} s left"
-
-    def _busy(self) -> str:
-        passed = max(time.monotonic() - self._started, 1e-9)
-        busy = sum(r.fit_seconds for r in self._records[self._known :]) / passed
-        return f"{min(busy, self._cores):.1f} of {self._cores} cores fitting"
 
     def _render(self) -> RenderableType:
         bar = ProgressBar(total=max(self._total, 1), completed=self._done, width=60)

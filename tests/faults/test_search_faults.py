@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -13,7 +14,6 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from heart.settings import Settings
 from tune.journal import Journal
 from tune.plan import make_plan
 from tune.runner import MAX_FAILURES
+from tune.search import INTERRUPTED_EXIT
 from tune.tracking import SEARCH_TAG, TRIAL_TAG
 
 CANDIDATES = 24
@@ -33,6 +34,8 @@ OPTIONS = (
     *("--folds", "3"),
     "--no-register",
 )
+LAST_KILL = CANDIDATES - 6
+"""Trials after which nothing is killed any more: a search that has ended cannot be hit."""
 DEADLINE_S = 240.0
 
 
@@ -108,31 +111,44 @@ def check_nothing_lost_or_doubled(run: Run, settings: Settings | None = None) ->
     assert result["trials"]["finished"] == CANDIDATES
 
 
-def kill_the_driver(run: Run, rng: random.Random) -> None:
+def kill_the_driver(run: Run, rng: random.Random) -> bool:
     os.kill(run.process.pid, signal.SIGKILL)
-    run.process.wait()
+    killed = run.process.wait() == -signal.SIGKILL
     run.start()
+    return killed
 
 
-def kill_a_worker(run: Run, rng: random.Random) -> None:
-    workers = run.workers()
-    if workers:
-        os.kill(rng.choice(workers), signal.SIGKILL)
+def kill_a_worker(run: Run, rng: random.Random) -> bool:
+    """Between two trials a worker may be about to start: it is waited for."""
+    deadline = time.monotonic() + DEADLINE_S
+    while run.process.poll() is None and time.monotonic() < deadline:
+        if workers := run.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                return True
+        time.sleep(0.02)
+    return False
 
 
-def search_under(home: Path, kill: Callable[[Run, random.Random], None], *, kills: int) -> Run:
-    """Run a search to its end, with kills after random numbers of trials and waits."""
+def random_moments() -> random.Random:
+    """A generator whose seed is told, for a run that is to be repeated."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    rng = random.Random(seed)
+    return random.Random(seed)
+
+
+def search_under(home: Path, kill: Callable[[Run, random.Random], bool], *, kills: int) -> Run:
+    """Run a search to its end, with kills after random numbers of trials and waits."""
+    rng = random_moments()
     run = Run(home, *OPTIONS)
     run.start()
-    for after in sorted(rng.sample(range(1, CANDIDATES - 2), kills)):
+    killed = 0
+    for after in sorted(rng.sample(range(1, LAST_KILL), kills)):
         run.wait_for(after)
         time.sleep(rng.uniform(0, 0.3))
-        if run.process.poll() is None:
-            kill(run, rng)
+        killed += kill(run, rng)
     run.finish()
+    assert killed == kills
     return run
 
 
@@ -153,12 +169,15 @@ def test_many_kills_of_workers(tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_trials_of_a_lost_node_run_elsewhere(tmp_path: Path) -> None:
+    rng = random_moments()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         lost = cluster.add_node(num_cpus=1)
         run = Run(tmp_path / "home", *OPTIONS, "--address", cluster.address)
         run.start()
-        run.wait_for(CANDIDATES // 2)
+        run.wait_for(rng.randrange(1, LAST_KILL))
+        time.sleep(rng.uniform(0, 0.3))
+        assert run.process.poll() is None
         cluster.remove_node(lost, allow_graceful=False)
         run.finish()
     finally:
@@ -166,7 +185,7 @@ def test_trials_of_a_lost_node_run_elsewhere(tmp_path: Path) -> None:
     check_nothing_lost_or_doubled(run)
 
 
-@contextmanager
+@contextlib.contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A real tracking server that answers; killed at the end if it still lives."""
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
@@ -190,6 +209,12 @@ def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         server.wait()
 
 
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 def answers(url: str) -> bool:
     try:
         return bool(urllib.request.urlopen(url, timeout=2).status == 200)
@@ -201,9 +226,7 @@ def answers(url: str) -> bool:
 @pytest.mark.timeout(900)
 def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
     """The search goes on and says what is not written; ``--resume`` writes it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
     with mlflow_server(tmp_path / "server", port) as server:
@@ -215,6 +238,30 @@ def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
     run.finish()
     log = (tmp_path / "log").read_text()
     assert "--resume" in log
+    with mlflow_server(tmp_path / "server", port):
+        run.start()
+        run.finish()
+        check_nothing_lost_or_doubled(run, Settings(home=run.home, tracking_uri=uri))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_ctrl_c_does_not_wait_for_a_tracking_server_that_stalls(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
+    with mlflow_server(tmp_path / "server", port) as server:
+        run.start()
+        run.wait_for(CANDIDATES // 4)
+        os.killpg(server.pid, signal.SIGSTOP)
+        run.wait_for(CANDIDATES // 2)
+        asked = time.monotonic()
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(DEADLINE_S) == INTERRUPTED_EXIT
+        took = time.monotonic() - asked
+    print(f"ended after {took:.1f} s")
+    assert took < 5
+    assert "MLflow did not answer in time" in (tmp_path / "log").read_text()
     with mlflow_server(tmp_path / "server", port):
         run.start()
         run.finish()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heart.errors import StorageError
+from heart.errors import StorageError, UsageError
 from heart.files import locked, sha256, write_json, write_whole
 
 FULL_DISK = """
@@ -154,6 +154,18 @@ def test_one_process_holds_a_lock_at_a_time(tmp_path: Path) -> None:
         assert select.select([other.stdout], [], [], 0.5)[0] == []
     assert hear(other) == b"held\n"
     other.communicate()
+
+
+def test_a_lock_that_another_process_holds_can_be_refused(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    other = python(HOLD, path)
+    assert [hear(other), hear(other)] == [b"asking\n", b"held\n"]
+    taken = UsageError("it is taken")
+    with pytest.raises(UsageError, match="it is taken"), locked(path, taken=taken):
+        pass
+    other.communicate()
+    with locked(path, taken=taken):
+        pass
 
 
 def test_a_killed_process_lets_go(tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ class Store:
     def register(self, threshold: float = 0.5) -> str:
         """A new run with a bundle; the version that became of it."""
         run = self.client.create_run(experiment_id(self.client, self.settings))
-        run_id = str(run.info.run_id)
+        return self.register_of(str(run.info.run_id), threshold)
+
+    def register_of(self, run_id: str, threshold: float = 0.5) -> str:
+        """Register a bundle with a run that is there; the version that it is."""
         lineage = self.metadata.lineage.model_copy(update={"run_id": run_id})
         metadata = self.metadata.model_copy(update={"lineage": lineage, "threshold": threshold})
         folder = self.settings.home / "search" / run_id
@@ -103,6 +106,15 @@ def test_versions_count_up_and_none_is_champion_unasked(store: Store) -> None:
     assert [store.register(), store.register()] == ["1", "2"]
     assert store.registry.champion() is None
     assert read_champion(store.settings.bundles) is None
+
+
+def test_a_bundle_that_is_a_version_already_stays_that_one(store: Store) -> None:
+    first = store.register()
+    run_id = str(store.client.get_model_version("heart", first).run_id)
+    assert store.register_of(run_id) == first
+    assert store.register_of(run_id, threshold=0.4) == "2", "another bundle of the same run"
+    assert store.register() == "3", "another run"
+    assert len(store.registry.versions()) == 3
 
 
 def test_a_version_tells_its_lineage(store: Store) -> None:

@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from mlflow.tracking import MlflowClient
 
 from heart.bundle import load_champion
-from heart.errors import run_main
+from heart.errors import UsageError, run_main
 from heart.settings import Settings
-from tune.search import main
+from tune.options import Options
+from tune.search import main, run
 from tune.tracking import SEARCH_TAG
 
 QUICK = ("--folds", "2", "--num-samples", "3")
@@ -102,7 +104,16 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "--address 127.0.0.1:1: no Ray cluster answers there" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not (home / "search").exists()
+    assert not home.exists()
+
+
+def test_nothing_is_written_before_a_cluster_answers(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no Ray cluster"):
+        run(Options(address="127.0.0.1:1"), settings)
+    assert not settings.home.exists()
 
 
 def test_a_damaged_database_is_named_and_left_as_it_is(tmp_path: Path, typed: Typed) -> None:
@@ -139,7 +150,7 @@ def test_a_full_disk_ends_the_search_and_keeps_the_champion(champion_home: Path)
     limited = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from heart.files import write_whole; from heart.errors import run_main;"
+        "from heart.files import write_whole; from heart.errors import UsageError, run_main;"
         "from pathlib import Path;"
         f"sys.exit(run_main(lambda: write_whole(Path({str(champion_home / 'bundles')!r}) /"
         "'champion.json', b'x' * 5000)))"

@@ -150,6 +150,24 @@ def test_a_search_that_is_not_there_is_told(tmp_path: Path) -> None:
         Journal(tmp_path / "absent").read()
 
 
+def test_a_search_is_of_one_process_at_a_time(journal: Journal) -> None:
+    content = journal.path.read_bytes()
+    told = "--resume: another process is running search a-search"
+    with journal.alone():
+        journal.append(RECORDS[0])
+        with pytest.raises(UsageError, match=told), Journal(journal.path.parent).alone():
+            pass
+    with journal.alone():
+        assert journal.path.read_bytes().startswith(content)
+
+
+def test_a_search_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    absent = Journal(tmp_path / "absent")
+    with pytest.raises(UsageError, match="there is no search in"), absent.alone():
+        pass
+    assert not absent.path.parent.exists()
+
+
 def test_a_folder_is_begun_once(journal: Journal) -> None:
     with pytest.raises(StorageError, match="cannot be made: File exists"):
         Journal(journal.path.parent).begin(HEADER)

@@ -6,6 +6,7 @@ import pytest
 
 from heart.errors import UsageError
 from tune.options import ALGORITHMS, SCHEDULERS, SELECTIONS, Options, parser, read_options
+from tune.searches import OVERRIDDEN_ON_RESUME
 
 CONTRACT = {
     "--cohort": ("cleveland", "cohort", "cleveland"),
@@ -140,6 +141,51 @@ def test_every_repeat_has_a_seed() -> None:
     assert read_options(["--seed", last])[0].seed == 2**32 - 1
     with pytest.raises(UsageError, match="--seed must be from 0 to"):
         read_options(["--seed", last, "--repeats", "2"])
+
+
+@pytest.mark.parametrize(
+    "option", sorted({*CONTRACT} - {"--resume", "--time-budget", "--max-concurrent", "--address"})
+)
+def test_resume_refuses_what_it_would_ignore(option: str) -> None:
+    with pytest.raises(UsageError, match=rf"--resume .* it takes only .*, got {option}$"):
+        read_options(["--resume", "a-search", option, CONTRACT[option][0]])
+
+
+def test_resume_refuses_what_is_the_default() -> None:
+    told = r"got --no-register, --num-samples, --quick$"
+    with pytest.raises(UsageError, match=told):
+        read_options(["--quick", "--resume", "a-search", "--no-register", "--num-samples=60"])
+
+
+def test_resume_takes_what_does_not_change_a_score() -> None:
+    arguments = "--resume a-search --time-budget 9 --max-concurrent 1 --address auto --json"
+    options, settings = read_options([*arguments.split(), "--experiment", "mine"])
+    assert options.model_dump(include=set(OVERRIDDEN_ON_RESUME)) == {
+        "time_budget": 9,
+        "max_concurrent": 1,
+        "address": "auto",
+        "json_output": True,
+    }
+    assert settings == {"experiment": "mine"}
+
+
+@pytest.mark.parametrize("algorithm", [[], ["--algorithm", "grid"]], ids=["implied", "asked for"])
+def test_a_grid_has_the_candidates_it_has(algorithm: list[str]) -> None:
+    arguments = ["--space", "reference", *algorithm, "--num-samples"]
+    with pytest.raises(UsageError, match=r"--num-samples must be 31, .* got 60;"):
+        read_options([*arguments, "60"])
+    assert read_options([*arguments, "31"])[0].num_samples == 31
+
+
+def test_some_of_a_grid_can_be_drawn() -> None:
+    options, _ = read_options(
+        ["--space", "reference", "--algorithm", "random", "--num-samples", "5"]
+    )
+    assert options.num_samples == 5
+
+
+def test_quick_can_walk_a_grid() -> None:
+    assert read_options(["--quick", "--space", "reference"])[0].folds == 3
 
 
 def test_help_names_each_choice() -> None:

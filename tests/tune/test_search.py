@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from mlflow.tracking import MlflowClient
 
 from heart.bundle import load_champion, read_champion
 from heart.errors import UsageError
+from heart.registry import Registry
 from heart.settings import Settings
+from tune.journal import FoldRecord, Journal
 from tune.options import Options
 from tune.result import Result
 from tune.search import run
@@ -25,6 +28,16 @@ POOLED = {
     "recall": 0.882,
     "f1": 0.853,
 }
+BUDGET_S = 40.0
+FINAL_FIT_S = 10.0
+FINITE = """
+from tune.spaces import Choice, FamilySpace, Space
+FINITE = Space("finite", (
+    FamilySpace("logistic_regression", {"C": Choice((0.1, 1.0, 10.0)), "max_iter": 1000}),
+    FamilySpace("random_forest", {"n_estimators": 50, "max_depth": Choice((None, 4, 8))}),
+    FamilySpace("svm", {"C": Choice((0.1, 1.0, 10.0)), "gamma": 0.02}),
+))
+"""
 
 
 def children(settings: Settings, result: Result) -> list[object]:
@@ -144,22 +157,47 @@ def test_the_same_recipe_does_not_replace_itself(
     assert read_champion(settings.bundles) == before
 
 
-@pytest.mark.full
-def test_same_seed_same_scores_whatever_the_workers(ray_instance: int, stored: Settings) -> None:
-    def scores(workers: int) -> dict[str, str]:
-        options = Options(
-            folds=3,
-            num_samples=8,
-            scheduler="none",
-            max_concurrent=workers,
-            register_model=False,
-        )
-        result = run(options, stored)
-        assert result is not None
-        with (stored.searches / result.run / "leaderboard.csv").open() as file:
-            return {row["candidate"]: row["mean_roc_auc"] for row in csv.DictReader(file)}
+def folds_of(settings: Settings, options: Options) -> dict[str, list[FoldRecord]]:
+    """What each candidate's folds gave in a search, all that the journal has to the last bit."""
+    result = run(options, settings)
+    assert result is not None
+    _, records = Journal(settings.searches / result.run).read()
+    timed = {"fit_seconds": 0.0, "score_seconds": 0.0, "started": 0.0}
+    return {r.candidate.id: [fold.model_copy(update=timed) for fold in r.folds] for r in records}
 
-    assert scores(1) == scores(2)
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("algorithm", "scheduler"),
+    [("random", "none"), ("grid", "none"), ("random", "asha"), ("optuna", "none")],
+)
+def test_same_seed_same_scores_whatever_the_workers(
+    ray_instance: int, stored: Settings, tmp_path: Path, algorithm: str, scheduler: str
+) -> None:
+    space = tmp_path / "finite.py"
+    space.write_text(FINITE)
+    options = Options(
+        space=f"{space}:FINITE" if algorithm == "grid" else "default",
+        algorithm=algorithm,
+        scheduler=scheduler,
+        folds=3,
+        num_samples=8,
+        register_model=False,
+    )
+    one, two = (
+        folds_of(stored, options.model_copy(update={"max_concurrent": workers}))
+        for workers in (1, 2)
+    )
+    assert one.keys() == two.keys()
+    assert len(one) >= 8
+    # Which folds ASHA runs depends on what has ended; what a fold gives does not.
+    both = {name: min(len(one[name]), len(two[name])) for name in one}
+    assert {name: one[name][:n] for name, n in both.items()} == {
+        name: two[name][:n] for name, n in both.items()
+    }
+    assert all(both.values())
+    if scheduler == "none":
+        assert one == two
 
 
 @pytest.mark.full
@@ -174,6 +212,20 @@ def test_optuna_tries_as_many_as_asked_and_no_register_makes_no_version(
     assert result.model_version is None
     client = MlflowClient(stored.resolved_tracking_uri)
     assert not client.search_registered_models()
+
+
+@pytest.mark.full
+def test_a_time_budget_ends_the_search_with_what_it_has(
+    ray_instance: int, stored: Settings, tmp_path: Path
+) -> None:
+    space = tmp_path / "finite.py"
+    space.write_text(FINITE.replace('"n_estimators": 50', '"n_estimators": 100_000'))
+    options = Options(space=f"{space}:FINITE", folds=3, time_budget=BUDGET_S, register_model=False)
+    result = run(options, stored)
+    assert result is not None
+    assert result.ending == "time_budget"
+    assert 3 <= result.trials.finished < result.trials.planned == 9
+    assert BUDGET_S <= result.wall_seconds < BUDGET_S + FINAL_FIT_S
 
 
 def test_resume_of_a_finished_search_is_refused(
@@ -202,3 +254,24 @@ def test_a_search_that_was_cut_off_goes_on_where_it_was(
     assert result.test == champion_result.test
     tried = [child.data.tags[TRIAL_TAG] for child in children(stored, result)]
     assert len(tried) == len(set(tried)) == champion_result.trials.planned
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("champion", [True, False], ids=["promoted", "registered"])
+def test_a_search_cut_off_after_it_registered_makes_no_second_version(
+    champion_result: Result, champion_home: Path, tmp_path: Path, champion: bool
+) -> None:
+    settings = Settings(home=tmp_path / "artifacts")
+    shutil.copytree(champion_home, settings.home)
+    (settings.searches / champion_result.run / "result.json").unlink()
+    registry = Registry(MlflowClient(settings.resolved_tracking_uri), settings)
+    before = [version.version for version in registry.versions()]
+    if not champion:
+        client = MlflowClient(settings.resolved_tracking_uri)
+        client.delete_registered_model_alias(settings.model_name, "champion")
+    result = run(Options(resume=champion_result.run), settings)
+    assert result is not None
+    assert (result.model_version, result.champion) == (champion_result.model_version, True)
+    assert result.reason == champion_result.reason
+    assert result.gates == champion_result.gates
+    assert [version.version for version in registry.versions()] == before

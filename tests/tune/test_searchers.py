@@ -59,7 +59,24 @@ def test_a_list_is_walked_in_its_order_and_ends() -> None:
     candidates = sample(DEFAULT, number=5, seed=0)
     searcher = ListSearcher(candidates)
     assert [candidate_of(searcher.suggest(str(i))) for i in range(5)] == candidates
+    assert searcher.suggest("5") is None, "one that is under way may come back"
+    for trial in range(5):
+        searcher.on_trial_complete(str(trial), result(0.5))
     assert [searcher.suggest(str(i)) for i in (5, 6)] == [Searcher.FINISHED] * 2
+
+
+def test_a_candidate_that_lost_its_worker_comes_again() -> None:
+    candidates = sample(DEFAULT, number=2, seed=0)
+    for searcher in (ListSearcher(candidates), optuna_searcher(number=2)):
+        first, second = (candidate_of(searcher.suggest(trial)) for trial in "01")
+        searcher.on_trial_complete("0", error=True)
+        searcher.again(first)
+        assert candidate_of(searcher.suggest("2")) == first
+        searcher.on_trial_complete("1", result(0.5))
+        assert searcher.suggest("3") is None, "the first is under way"
+        searcher.on_trial_complete("2", result(0.6))
+        assert searcher.suggest("3") == Searcher.FINISHED
+        assert first != second
 
 
 def test_a_list_learns_nothing() -> None:

@@ -18,7 +18,7 @@ from records import scored
 from heart.comparison import corrected_standard_error
 from heart.errors import TrackingError
 from heart.settings import Settings
-from tune import tracking
+from tune import conclusion, tracking
 from tune.candidates import Candidate
 from tune.journal import TrialRecord
 from tune.tracking import PARENT_TAG, SEARCH_TAG, TRIAL_TAG, Tracker
@@ -45,6 +45,14 @@ def nowhere(tmp_path: Path) -> Settings:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     return Settings(home=tmp_path / "artifacts", tracking_uri=f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def stalled(tmp_path: Path) -> Iterator[Settings]:
+    """A server that takes a connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        yield Settings(home=tmp_path / "artifacts", tracking_uri=f"http://127.0.0.1:{port}")
 
 
 def tracker_of(settings: Settings, *, search: str = "a-search") -> Tracker:
@@ -253,12 +261,46 @@ def test_what_is_not_written_in_time_is_counted(home: Settings) -> None:
 
 def test_a_server_that_is_away_holds_nothing_up(nowhere: Settings) -> None:
     tracker = tracker_of(nowhere)
-    tracker.open()
-    assert tracker.away
     started = time.monotonic()
+    tracker.open()
     for _ in range(100):
         tracker.add(FINISHED)
     assert time.monotonic() - started < AT_ONCE_S
+    eventually(lambda: tracker.away)
+
+
+def test_a_server_that_stalls_holds_nothing_up(stalled: Settings) -> None:
+    tracker = tracker_of(stalled)
+    started = time.monotonic()
+    tracker.open()
+    tracker.add(FINISHED)
+    assert time.monotonic() - started < AT_ONCE_S
+    assert tracker.unwritten == 1
+
+
+def test_a_search_that_is_interrupted_does_not_wait_for_a_server(
+    stalled: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(conclusion, "CLOSE_S", AT_ONCE_S)
+    tracker = tracker_of(stalled)
+    tracker.open()
+    for record in RECORDS:
+        tracker.add(record)
+    started = time.monotonic()
+    conclusion.close(tracker, "KILLED", "interrupted")
+    assert time.monotonic() - started < 2 * AT_ONCE_S
+    told = "MLflow did not answer in time: 3 trials are in the journal alone; --resume writes them"
+    assert capsys.readouterr().err == f"{told}\n"
+
+
+def test_a_search_that_is_interrupted_closes_its_run(home: Settings) -> None:
+    tracker = tracker_of(home)
+    tracker.open()
+    tracker.add(FINISHED)
+    conclusion.close(tracker, "KILLED", "interrupted")
+    (parent,) = parents(home)
+    assert (parent.info.status, parent.data.tags["message"]) == ("KILLED", "interrupted")
+    assert len(children(home, tracker.run_id)) == 1
 
 
 def test_what_a_server_that_is_away_did_not_get_is_written_later(

@@ -31,10 +31,10 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with View(total=4, cores=2, known=[]) as seen:
-        seen.tick()
+        seen.tick(0)
         for record in (SVM, BETTER, STOPPED):
             seen.add(record)
-            seen.tick()
+            seen.tick(1)
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == "", "the result alone goes there"
@@ -42,8 +42,22 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
     assert lines[0].startswith("0/4 trials, workers are starting, ")
     assert lines[1].startswith("1/4 trials, best ROC-AUC 0.8500 svm, ")
     assert lines[3].startswith("3/4 trials, best ROC-AUC 0.8600 svm, "), "stopped ones are no best"
-    assert lines[-1].endswith("of 2 cores fitting")
+    assert lines[0].endswith(", 0 running on 2 cores")
+    assert lines[3].endswith(" s left, 1 running on 2 cores")
+    assert lines[-1] == "3/4 trials, best ROC-AUC 0.8600 svm, 0 s", "nothing runs any more"
     assert len(lines) == 5, "one a tick and one at the end"
+
+
+def test_a_first_trial_that_takes_long_is_no_worker_that_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with View(total=4, cores=2, known=[]) as seen:
+        seen.tick(0)
+        seen.tick(2)
+    assert capsys.readouterr().err.splitlines() == [
+        "0/4 trials, workers are starting, 0 running on 2 cores",
+        "0/4 trials, 0 s, 2 running on 2 cores",
+    ]
 
 
 def test_lines_are_seconds_apart(
@@ -52,7 +66,7 @@ def test_lines_are_seconds_apart(
     monkeypatch.setattr(view, "LINE_EVERY_S", 3600.0)
     with View(total=4, cores=2, known=[SVM]) as seen:
         for _ in range(50):
-            seen.tick()
+            seen.tick(2)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -63,7 +77,7 @@ def test_the_time_left_is_told_from_the_trials_of_this_run(
         monkeypatch.setattr(seen, "_started", seen._started - 60)
         seen.add(BETTER)
         seen.add(BETTER)
-        seen.tick()
+        seen.tick(2)
     told = capsys.readouterr().err
     assert "6/10 trials" in told
     assert "60 s, about 120 s left" in told
@@ -82,12 +96,19 @@ def test_a_table_of_families_on_a_terminal(capsys: pytest.CaptureFixture[str]) -
     with View(total=4, cores=2, known=[]) as seen:
         for record in (SVM, BETTER, STOPPED, FAILED):
             seen.add(record)
-        seen.tick()
+        seen.tick(2)
     err = capsys.readouterr().err
     assert "\x1b" in err
     rows = [line.split() for line in err.splitlines()]
     assert ["svm", "2", "0", "0", "0.8600"] in rows
     assert ["mlp", "0", "1", "1"] in rows
+
+
+def test_what_is_told_once_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with View(total=4, cores=2, known=[]) as seen:
+        for _ in range(3):
+            seen.say_once("it is away")
+    assert capsys.readouterr().err.count("it is away") == 1
 
 
 @pytest.mark.usefixtures("terminal")
