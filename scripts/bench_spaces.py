@@ -1,4 +1,4 @@
-"""Logistic regression alone: the space of the benchmarks that need a linear champion, soon."""
+"""One family each: the spaces of the benchmarks that need a champion of it, soon."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ LINEAR: Final = Space(
         ),
     ),
 )
+BOOSTED: Final = Space(
+    name="boosted",
+    families=(
+        FamilySpace(
+            "gradient_boosting",
+            {"n_estimators": 300, "max_depth": 4, "learning_rate": LogUniform(0.005, 0.02)},
+        ),
+    ),
+)
+"""As many and as deep as the default space has them, and so as slow."""

@@ -456,7 +456,7 @@ def two_versions(home: Path) -> Path:
     """A home with two versions to swap between, the second champion; searched for."""
     for seed in ("42", "43"):
         command = [sys.executable, "-m", "tune.search", "--num-samples", "2", "--folds", "3"]
-        space = f"{Path(__file__).with_name('linear_space.py').resolve()}:LINEAR"
+        space = f"{Path(__file__).with_name('bench_spaces.py').resolve()}:LINEAR"
         command += ["--scheduler", "none", "--space", space, "--seed", seed]
         environment = {**os.environ, "HEART_HOME": str(home)}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
