@@ -109,7 +109,10 @@ class Settings(BaseModel):
         False, description="serve without keys on an address other than loopback"
     )
     rate_limit: float = Field(
-        0.0, ge=0, description="requests a second of one key or address to a replica; 0: no limit"
+        0.0,
+        ge=0,
+        description="requests a second of one key or address to a replica; 0: no limit. Behind "
+        "HAProxy all without a key are one address, unless HEART_TRUSTED_HOPS tells them apart",
     )
     rate_burst: int = Field(
         100, ge=1, description="requests that one key or address may send at once"
@@ -121,7 +124,9 @@ class Settings(BaseModel):
         5.0, gt=0, description="seconds that a client may take to send a body"
     )
     request_timeout_s: float = Field(
-        10.0, gt=0, description="seconds after which a request is given up"
+        10.0,
+        gt=0,
+        description="seconds after which a batch or an explanation that waits is given up: 503",
     )
     payload_log: bool = Field(
         False, description="keep each patient and answer under `payloads/` of HEART_HOME"

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import os
+import statistics
 import subprocess
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bench_model import BATCH, THIS, Model, bodies, path
+from bench_model import BATCH, MANY, ONE, THIS, Model, bodies, path
 from servers import HOST, memory, replica_pids
 
 FLOOD_S: Final = 30
+REFUSED: Final = 503
+LOOK_S: Final = 0.2
+"""How often one more client asks during the flood: seldom enough to be no load."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Load:
     """What wrk saw: ``bad_status`` counts answers that are no 2xx, ``broken`` no answers at all."""
 
     program: str
-    path: str
+    asked: str
     concurrency: int
     requests_per_s: float
     patients_per_s: float
@@ -39,7 +47,8 @@ class Flood:
     """The service under many times what it can answer: what came back, and what it held.
 
     The replica's memory is that before, the most of a look each second, and the p50 of one
-    client before, and right after.
+    client before, and right after. ``refused_p50_ms`` is how long one more client waited for
+    each of its ``refused`` refusals, None without any.
     """
 
     concurrency: int
@@ -50,25 +59,26 @@ class Flood:
     most_mb: float
     before_p50_ms: float
     after_p50_ms: float
+    refused: int
+    refused_p50_ms: float | None
     restarted: bool
 
 
 def load(
-    program: str, model: Model, *, port: int, key: str, concurrency: int, seconds: int, batch: bool
+    program: str, model: Model, asked: str, *, port: int, key: str, concurrency: int, seconds: int
 ) -> Load:
     """Have wrk put load on a server."""
     file = model.folder / "bodies"
-    file.write_text("\n".join(bodies(model, program, batch=batch)) + "\n")
-    where = path(program, batch=batch)
-    url = f"http://{HOST}:{port}{where}"
+    file.write_text("\n".join(bodies(model, program, asked)) + "\n")
+    url = f"http://{HOST}:{port}{path(program, asked)}"
     found = wrk(url, file, key=key, concurrency=concurrency, seconds=seconds)
     rate = found["requests"] / found["seconds"]
     return Load(
         program=program,
-        path=where,
+        asked=asked,
         concurrency=concurrency,
         requests_per_s=rate,
-        patients_per_s=rate * (BATCH if batch else 1),
+        patients_per_s=rate * (BATCH if asked == MANY else 1),
         p50_ms=found["p50_ms"],
         p99_ms=found["p99_ms"],
         max_ms=found["max_ms"],
@@ -96,20 +106,16 @@ def wrk(
 
 def flood(model: Model, *, port: int, key: str, concurrency: int) -> Flood:
     """Far more requests at once than can be answered, with one client before and after."""
-    one = partial(load, THIS, model, port=port, key=key, concurrency=1, seconds=2, batch=False)
+    one = partial(load, THIS, model, ONE, port=port, key=key, concurrency=1, seconds=2)
     before = one()
     replicas, first_mb = replica_pids(), memory()[1] or math.nan
-    url = f"http://{HOST}:{port}{path(THIS, batch=False)}"
-    most: list[float] = []
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(1.0):
-            most.append(memory()[1] or math.nan)
-
-    watching = threading.Thread(target=look)
-    watching.start()
-    try:
+    url = f"http://{HOST}:{port}{path(THIS, ONE)}"
+    most, refusals = list[float](), list[float]()
+    ask = partial(_refusal_ms, port, key, bodies(model, THIS, ONE)[0])
+    with (
+        _repeated(lambda: most.append(memory()[1] or math.nan), every_s=1.0),
+        _repeated(lambda: refusals.extend(ask()), every_s=LOOK_S),
+    ):
         found = wrk(
             url,
             model.folder / "bodies",
@@ -118,9 +124,6 @@ def flood(model: Model, *, port: int, key: str, concurrency: int) -> Flood:
             seconds=FLOOD_S,
             count=True,
         )
-    finally:
-        over.set()
-        watching.join()
     after = one()
     return Flood(
         concurrency=concurrency,
@@ -131,5 +134,41 @@ def flood(model: Model, *, port: int, key: str, concurrency: int) -> Flood:
         most_mb=max(most),
         before_p50_ms=before.p50_ms,
         after_p50_ms=after.p50_ms,
+        refused=len(refusals),
+        refused_p50_ms=statistics.median(refusals) if refusals else None,
         restarted=replica_pids() != replicas,
     )
+
+
+@contextmanager
+def _repeated(look: Callable[[], None], *, every_s: float) -> Iterator[None]:
+    """Do something again and again meanwhile, in a thread."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(every_s):
+            look()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _refusal_ms(port: int, key: str, body: str) -> list[float]:
+    """Ask once, on a connection of its own; how long it took if it was a 503, else nothing."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    connection = http.client.HTTPConnection(HOST, port, timeout=10)
+    clock = time.perf_counter()
+    try:
+        connection.request("POST", path(THIS, ONE), body, headers)
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException):
+        return []
+    finally:
+        connection.close()
+    return [(time.perf_counter() - clock) * 1000] if answer.status == REFUSED else []

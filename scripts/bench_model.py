@@ -28,6 +28,10 @@ THIS: Final = "this"
 TWO: Final = "this-two"
 REPLICAS: Final = {THIS: 1, TWO: 2}
 BATCH: Final = 100
+ONE, MANY, WHY = "1 patient", f"{BATCH} patients", "1 explanation"
+"""What is asked for."""
+SPACES: Final = {"linear": "LINEAR", "boosted": "BOOSTED"}
+"""Families that a champion may be made of, in `bench_spaces`."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,11 @@ class Model:
     patients: tuple[dict[str, float | None], ...]
 
 
-def prepare(folder: Path, home: Path | None) -> Model:
+def prepare(folder: Path, home: Path | None, family: str) -> Model:
     """Find a champion or make one, and write its pipeline, fitted again, beside its graph."""
     if home is None:
         home = folder / "home"
-        search(home)
+        search(home, family)
     settings = Settings(home=home)
     champion, bundle = read_champion(settings.bundles), load_champion(settings.bundles)
     if champion is None or bundle is None:
@@ -60,10 +64,11 @@ def prepare(folder: Path, home: Path | None) -> Model:
     return Model(folder, home, patients)
 
 
-def search(home: Path) -> None:
-    """A champion of the linear family, by the project's own search."""
+def search(home: Path, family: str) -> None:
+    """A champion of one family, by the project's own search."""
     command = [sys.executable, "-m", "tune.search", "--num-samples", "4", "--scheduler", "none"]
-    command += ["--space", f"{Path(__file__).with_name('linear_space.py').resolve()}:LINEAR"]
+    spaces = Path(__file__).with_name("bench_spaces.py").resolve()
+    command += ["--space", f"{spaces}:{SPACES[family]}"]
     environment = {**os.environ, "HEART_HOME": str(home)}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -80,9 +85,10 @@ def refitted(bundle: Bundle, train: cohorts.Cohort) -> Any:
     return pipeline.fit(train.X, train.y)
 
 
-def bodies(model: Model, program: str, *, batch: bool) -> list[str]:
+def bodies(model: Model, program: str, asked: str) -> list[str]:
     """The same patients as each server takes them, a body a line."""
     patients = model.patients
+    batch = asked == MANY
     groups = [list(patients)] if batch else [[p] for p in patients]
     if program == "mlflow":
         return [json.dumps({"dataframe_records": group}) for group in groups]
@@ -110,10 +116,10 @@ def columns(patients: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
     return {"parameters": {"content_type": "pd"}, "inputs": inputs, "outputs": outputs}
 
 
-def path(program: str, *, batch: bool) -> str:
+def path(program: str, asked: str) -> str:
     """Where a server takes patients."""
     if program == "mlflow":
         return "/invocations"
     if program == "mlserver":
         return "/v2/models/heart/infer"
-    return "/predict/batch" if batch else "/predict"
+    return {ONE: "/predict", MANY: "/predict/batch", WHY: "/explain"}[asked]

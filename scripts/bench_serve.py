@@ -13,10 +13,11 @@ ratios; the figures go to a JSON file. The servers:
 - ``this``: ``serve run serve_app:app`` with validation, logging, metrics and an API key
 - ``this-two``: the same with two replicas
 
-At last this one is flooded: ten times the highest number of requests at once, for half a minute.
+This one is also asked for explanations, and at last it is flooded: ten times the highest number
+of requests at once, for half a minute. Of two replicas one is killed, and another takes its place.
 
-The model is a logistic regression, the best of a few, or the champion of ``--home``. wrk shares
-the cores with the server. Linux alone: memory is read from /proc.
+The model is the best of a few of one family (``--family``), or the champion of ``--home``. wrk
+shares the cores with the server. Linux alone: memory is read from /proc.
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from bench_checks import BATCH_CONCURRENCY, Check, checks
 from bench_loads import Flood, Load, flood, load
-from bench_model import BATCH, REPLICAS, THIS, Model, prepare
+from bench_model import MANY, ONE, REPLICAS, SPACES, THIS, TWO, WHY, Model, prepare
 from machine import machine, say
 from processes import adopt_orphans
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
-from servers import ServerError, memory, running
+from servers import Served, ServerError, memory, replacement_s, running
 
 from heart.errors import UsageError, run_main
 from heart.files import write_json
@@ -50,23 +52,8 @@ from serve_app.environment import free_port
 RIVALS: Final = ("pickled", "onnx", "plain-serve", "mlflow", "bentoml", "mlserver")
 OPTIONAL: Final = ("bentoml", "mlserver")
 PROGRAMS: Final = (*RIVALS, *REPLICAS)
-BATCH_CONCURRENCY: Final = 8
 FLOOD: Final = 10
-ALLOWED: Final = frozenset({"200", "429", "503"})
 WIDTH: Final = 160
-
-
-@dataclass(frozen=True)
-class Served:
-    """A server: seconds from its start to the first answer, memory of its processes under load.
-
-    ``replica_mb`` is what one replica holds, shared pages counted whole.
-    """
-
-    program: str
-    first_answer_s: float
-    memory_mb: float
-    replica_mb: float | None
 
 
 def measure(
@@ -76,82 +63,36 @@ def measure(
     port, key = free_port(), secrets.token_urlsafe(32)
     with running(program, model, port=port, key=key) as first:
         put = partial(load, program, model, port=port, key=key)
-        put(concurrency=8, seconds=2, batch=False)
-        loads = [put(concurrency=c, seconds=seconds, batch=False) for c in concurrencies]
-        loads.append(put(concurrency=BATCH_CONCURRENCY, seconds=seconds, batch=True))
+        put(ONE, concurrency=8, seconds=2)
+        loads = [put(ONE, concurrency=c, seconds=seconds) for c in concurrencies]
+        loads.append(put(MANY, concurrency=BATCH_CONCURRENCY, seconds=seconds))
+        if program == THIS:
+            loads.append(put(WHY, concurrency=1, seconds=seconds))
         total, replica = memory()
         flooded = None
         if program == THIS:
             flooded = flood(model, port=port, key=key, concurrency=FLOOD * max(concurrencies))
-    return Served(program, first, total, replica), loads, flooded
-
-
-def checks(
-    loads: Sequence[Load], served: Sequence[Served], flooded: Flood | None
-) -> list[dict[str, Any]]:
-    """What must show, as far as it was measured."""
-    at: Mapping[tuple[str, int, bool], Load] = {
-        (x.program, x.concurrency, "batch" in x.path or x.patients_per_s > x.requests_per_s): x
-        for x in loads
-    }
-    found: list[tuple[str, float, str, float]] = []
-    this, pickled = at.get((THIS, 1, False)), at.get(("pickled", 1, False))
-    if this and pickled:
-        ratio = this.p50_ms / pickled.p50_ms
-        found.append(("p50 at 1, to the pickled pipeline", ratio, "at most", 0.15))
-    for program in REPLICAS:
-        this = at.get((program, 32, False))
-        for rival, bound in (("pickled", 15.0), ("onnx", 0.6)):
-            other = at.get((rival, 32, False))
-            if this and other:
-                ratio = this.requests_per_s / other.requests_per_s
-                what = f"{program}: requests/s at 32, to {rival}"
-                found.append((what, ratio, "at least", bound))
-    batch = at.get((THIS, BATCH_CONCURRENCY, True))
-    if batch:
-        found.append(("patients/s in batches", batch.patients_per_s, "at least", 20_000.0))
-    for one in served:
-        if one.program == THIS:
-            found.append(("seconds to the first answer", one.first_answer_s, "at most", 15.0))
-            found.append(("MB of a replica", one.replica_mb or float("nan"), "at most", 300.0))
-    if flooded:
-        strange = sum(n for status, n in flooded.statuses.items() if status not in ALLOWED)
-        found.append(("flooded: answers but 200, 429, 503", strange, "at most", 0.0))
-        found.append(("flooded: requests without an answer", flooded.broken, "at most", 0.0))
-        found.append(("flooded: replicas that ended", float(flooded.restarted), "at most", 0.0))
-        found.append(("flooded: MB of the replica, the most", flooded.most_mb, "at most", 300.0))
-        ratio = flooded.after_p50_ms / flooded.before_p50_ms
-        found.append(("flooded: p50 of one client after, to before", ratio, "at most", 2.0))
-    return [
-        {
-            "what": what,
-            "found": value,
-            "must_be": side,
-            "bound": bound,
-            "holds": value <= bound if side == "at most" else value >= bound,
-        }
-        for what, value, side, bound in found
-    ]
+        replaced = replacement_s() if program == TWO else None
+    return Served(program, first, total, replica, replaced), loads, flooded
 
 
 def show(
     loads: Sequence[Load],
     served: Sequence[Served],
     flooded: Flood | None,
-    held: Sequence[Mapping[str, Any]],
+    held: Sequence[Check],
 ) -> None:
     """Print the tables, in Markdown."""
     console = Console(width=WIDTH, highlight=False)
-    base = {(x.path.count("batch"), x.concurrency): x for x in loads if x.program == "pickled"}
+    base = {(x.asked, x.concurrency): x for x in loads if x.program == "pickled"}
     columns = ("server", "request", "at once", "requests/s", "to pickled", "p50 ms", "p99 ms")
     table = _table(*columns, "not 2xx", "broken")
     for x in loads:
-        batch = x.patients_per_s > x.requests_per_s
-        other = base.get((int(batch), x.concurrency))
+        other = base.get((x.asked, x.concurrency))
         ratio = f"{x.requests_per_s / other.requests_per_s:.1f}" if other else ""
         table.add_row(
             x.program,
-            f"{BATCH} patients" if batch else "1 patient",
+            x.asked,
             str(x.concurrency),
             f"{x.requests_per_s:,.0f}",
             ratio,
@@ -161,10 +102,12 @@ def show(
             str(x.broken),
         )
     console.print(table)
-    table = _table("server", "s to first answer", "MB, all processes", "MB, a replica")
+    table = _table("server", "s to first answer", "MB in all", "MB, a replica", "s to a new one")
     for one in served:
         replica = "" if one.replica_mb is None else f"{one.replica_mb:.0f}"
-        table.add_row(one.program, f"{one.first_answer_s:.1f}", f"{one.memory_mb:.0f}", replica)
+        replaced = "" if one.replacement_s is None else f"{one.replacement_s:.1f}"
+        total = f"{one.memory_mb:.0f}"
+        table.add_row(one.program, f"{one.first_answer_s:.1f}", total, replica, replaced)
     console.print(table)
     if flooded:
         table = _table("flooded: at once", "seconds", "answers by status", "none", "MB", "most MB")
@@ -179,9 +122,9 @@ def show(
         )
         console.print(table)
     table = _table("what must show on two cores", "found", "bound", "holds")
-    for row in held:
-        bound = f"{row['must_be']} {row['bound']:g}"
-        table.add_row(row["what"], f"{row['found']:.3g}", bound, "yes" if row["holds"] else "NO")
+    for check in held:
+        bound = f"{check.must_be} {check.bound:g}"
+        table.add_row(check.what, f"{check.found:.3g}", bound, "yes" if check.holds else "NO")
     console.print(table)
 
 
@@ -199,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--rivals", default=",".join(here), help="servers to measure")
     p.add_argument("--concurrency", default="1,8,32,128", help="requests at a time")
     p.add_argument("--seconds", type=int, default=10, help="of load at each concurrency")
+    p.add_argument("--family", choices=[*SPACES], default="linear", help="of the champion made")
     p.add_argument("--home", type=Path, help="a HEART_HOME with a champion; else one is made")
     p.add_argument("--out", type=Path, default=Path("artifacts/bench_serve.json"))
     return p
@@ -223,7 +167,7 @@ def main() -> int:
     failures: dict[str, str] = {}
     flooded: Flood | None = None
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as folder:
-        model = prepare(Path(folder), given.home)
+        model = prepare(Path(folder), given.home, given.family)
         for program in programs:
             say(f"{program} ...")
             try:
@@ -242,11 +186,15 @@ def main() -> int:
         given.out,
         {
             "machine": machine(),
-            "options": {"seconds": given.seconds, "home": str(given.home or "")},
+            "options": {
+                "seconds": given.seconds,
+                "family": given.family,
+                "home": str(given.home or ""),
+            },
             "loads": [asdict(x) for x in loads],
             "served": [asdict(x) for x in served],
             "flood": asdict(flooded) if flooded else None,
-            "checks": held,
+            "checks": [asdict(x) for x in held],
             "failures": failures,
         },
     )

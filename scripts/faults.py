@@ -5,7 +5,7 @@ asks about patients all the while, does one bad thing after the other, and print
 done and what was lost. A request is lost when it fails twice: the client repeats it once, at
 once, after a broken connection or a 500, 502, 503 or 504. ``--only NAME,NAME`` picks faults. The
 answers are held against those of the versions they name. Needs HAProxy (it comes with
-ray[serve]); ``head`` needs redis-server. Everything is on loopback, and what it kills it started.
+ray[serve]); ``gcs`` needs redis-server. Everything is on loopback, and what it kills it started.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ from rich.table import Column, Table
 
 import serve_app  # noqa: F401 - sets Ray's variables before Ray starts
 from heart import cohorts
-from heart.bundle import METADATA_FILE, MODEL_FILE, load_bundle
+from heart.bundle import MODEL_FILE
 from heart.errors import UsageError, run_main
-from heart.files import sha256, write_json
-from heart.settings import keep_private
+from heart.files import write_json
+from heart.settings import Settings, keep_private
+from heart.sources import Reference, fetch, reference_of
+from serve_app.config import serve_config
 from serve_app.environment import apart, free_port
+from serve_app.user_config import UserConfig
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -232,20 +235,9 @@ class Service:
         from ray.serve.context import _get_global_client
         from ray.serve.schema import ServeDeploySchema
 
-        deployment = {"name": "heart", "user_config": {"model": self.references[version]}}
-        application = {
-            "name": "heart",
-            "route_prefix": "/",
-            "import_path": "serve_app:app",
-            "deployments": [deployment],
-        }
-        config = ServeDeploySchema.model_validate(
-            {
-                "http_options": {"host": HOST, "port": self.port},
-                "applications": [application],
-            }
-        )
-        _get_global_client().deploy_apps(config, _blocking=False)
+        settings = Settings(host=HOST, port=self.port)
+        config = serve_config(settings, UserConfig(model=self.references[version]))
+        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)
 
     def processes(self, name: str) -> list[Stat]:
         """The processes under this one whose command line begins with a name, the oldest first."""
@@ -269,8 +261,10 @@ class Service:
         ][-1]
 
     def kill(self, name: str, *, number: int | None = None) -> int:
-        """Kill processes by name; how many."""
+        """Kill processes by name; how many. Raises `ProcessLookupError` where there is none."""
         doomed = self.processes(name)[:number]
+        if not doomed:
+            raise ProcessLookupError(f"no process {name} runs that could be killed")
         for stat in doomed:
             os.kill(stat.pid, signal.SIGKILL)
         return len(doomed)
@@ -286,14 +280,11 @@ class Service:
             time.sleep(0.1)
 
 
-def references(home: Path) -> dict[str, dict[str, str]]:
-    """Two versions by copies of the champion's bundle and of another, as a config names them."""
-    found = {}
-    for folder in sorted((home / "bundles").glob("[0-9]*-*")):
-        checksum = sha256((folder / METADATA_FILE).read_bytes())
-        version = folder.name.partition("-")[0]
-        found[version] = {"version": version, "uri": str(folder.resolve()), "sha256": checksum}
-    return found
+def references(home: Path) -> dict[str, Reference]:
+    """The versions that there are bundles of, as a config names them."""
+    folders = sorted((home / "bundles").glob("[0-9]*-*"))
+    named = {folder.name.partition("-")[0]: folder for folder in folders}
+    return {version: reference_of(folder, version) for version, folder in named.items()}
 
 
 def expected(service: Service) -> dict[str, list[float]]:
@@ -302,8 +293,8 @@ def expected(service: Service) -> dict[str, list[float]]:
 
     rows = [parse_patient(p) for p in patients()]
     return {
-        version: load_bundle(Path(ref["uri"]), version=version).predict(rows).tolist()
-        for version, ref in service.references.items()
+        version: fetch(reference, Settings(home=service.home)).predict(rows).tolist()
+        for version, reference in service.references.items()
     }
 
 
@@ -345,12 +336,14 @@ def kill_node(service: Service) -> str:
 
 def damage_bundle(service: Service) -> str:
     """The bundle that is served, while a replica has to start anew."""
-    path = Path(service.references[service.versions[0]]["uri"]) / MODEL_FILE
+    path = Path(service.references[service.versions[0]].uri) / MODEL_FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    service.kill("ray::ServeReplica", number=1)
-    time.sleep(10)
-    path.write_bytes(whole)
+    try:
+        service.kill("ray::ServeReplica", number=1)
+        time.sleep(10)
+    finally:
+        path.write_bytes(whole)
     return "cut the bundle in half, killed a replica, mended it after 10 s"
 
 
@@ -358,9 +351,11 @@ def take_mlflow(service: Service) -> str:
     """The tracking database; the service needs none."""
     path = service.home / "mlflow.db"
     path.rename(path.with_suffix(".away"))
-    service.kill("ray::ServeReplica", number=1)
-    time.sleep(5)
-    path.with_suffix(".away").rename(path)
+    try:
+        service.kill("ray::ServeReplica", number=1)
+        time.sleep(5)
+    finally:
+        path.with_suffix(".away").rename(path)
     return "took MLflow's database away, killed a replica"
 
 
@@ -373,12 +368,15 @@ def swap_models(service: Service) -> str:
     return f"swapped the model {SWAPS} times in {SWAPS} s"
 
 
-def kill_head(service: Service) -> str:
-    """The head's control store; another one takes up from Redis what it knew."""
+def kill_gcs(service: Service) -> str:
+    """Ray's control store; another one takes up from Redis what it knew.
+
+    The head node whole would take the clients' only HAProxy with it.
+    """
     service.cluster.head_node.kill_gcs_server()
     time.sleep(GCS_AWAY_S)
     service.cluster.head_node.start_gcs_server()
-    return f"killed the head's control store, started another after {GCS_AWAY_S:g} s"
+    return f"killed Ray's control store (GCS), started another after {GCS_AWAY_S:g} s"
 
 
 FAULTS: Final[Mapping[str, Callable[[Service], str]]] = {
@@ -391,7 +389,7 @@ FAULTS: Final[Mapping[str, Callable[[Service], str]]] = {
     "bundle": damage_bundle,
     "mlflow": take_mlflow,
     "swaps": swap_models,
-    "head": kill_head,
+    "gcs": kill_gcs,
 }
 
 
@@ -429,7 +427,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 def run(names: Sequence[str], home: Path) -> list[Outcome]:
-    """All faults on one service, those of the head on one with a redis."""
+    """All faults on one service; where the control store is killed, Redis keeps what it knows."""
     found: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, _redis(names, folder) as redis:
         service = Service(home, free_port(), redis=redis)
@@ -447,7 +445,7 @@ def run(names: Sequence[str], home: Path) -> list[Outcome]:
 
 @contextmanager
 def _redis(names: Sequence[str], folder: str) -> Iterator[str | None]:
-    if "head" not in names:
+    if "gcs" not in names:
         yield None
         return
     with redis_server(Path(folder)) as address:
@@ -458,7 +456,7 @@ def two_versions(home: Path) -> Path:
     """A home with two versions to swap between, the second champion; searched for."""
     for seed in ("42", "43"):
         command = [sys.executable, "-m", "tune.search", "--num-samples", "2", "--folds", "3"]
-        space = f"{Path(__file__).with_name('linear_space.py').resolve()}:LINEAR"
+        space = f"{Path(__file__).with_name('bench_spaces.py').resolve()}:LINEAR"
         command += ["--scheduler", "none", "--space", space, "--seed", seed]
         environment = {**os.environ, "HEART_HOME": str(home)}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -483,8 +481,8 @@ def _names(text: str) -> list[str]:
     for name in names:
         if name not in FAULTS:
             raise UsageError(f'--only takes {", ".join(FAULTS)}, got "{name}"', field="only")
-    if "head" in names and shutil.which("redis-server") is None:
-        raise UsageError("head needs redis-server, none is installed", field="only")
+    if "gcs" in names and shutil.which("redis-server") is None:
+        raise UsageError("gcs needs redis-server, none is installed", field="only")
     return names
 
 

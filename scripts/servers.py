@@ -12,19 +12,36 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench_model import REPLICAS, Model, bodies, path
+from bench_model import ONE, REPLICAS, Model, bodies, path
 from processes import descendants, end_descendants
 
 HOST: Final = "127.0.0.1"
 REPLICA: Final = b"ray::ServeReplica"
 START_TIMEOUT_S: Final = 120.0
+LOGS: Final = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")  # noqa: S108 - Ray's own default
 
 
 class ServerError(Exception):
     """A server that did not answer."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server: seconds from its start to the first answer, memory of its processes under load.
+
+    ``replica_mb`` is what one replica holds, shared pages counted whole, ``replacement_s`` the
+    seconds from the kill of one of two until another has its model.
+    """
+
+    program: str
+    first_answer_s: float
+    memory_mb: float
+    replica_mb: float | None
+    replacement_s: float | None
 
 
 @contextmanager
@@ -76,9 +93,9 @@ def await_answer(
     program: str, model: Model, *, port: int, key: str, process: subprocess.Popen[bytes]
 ) -> None:
     """Ask for the first patient until there is an answer."""
-    body = bodies(model, program, batch=False)[0].encode()
+    body = bodies(model, program, ONE)[0].encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    url = f"http://{HOST}:{port}{path(program, batch=False)}"
+    url = f"http://{HOST}:{port}{path(program, ONE)}"
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -96,6 +113,23 @@ def await_answer(
 def replica_pids() -> set[int]:
     """The replicas that run under this process."""
     return {stat.pid for stat in descendants(os.getpid()) if _name(stat.pid).startswith(REPLICA)}
+
+
+def replacement_s() -> float:
+    """Kill a replica; the seconds until another has its model. Raises `ServerError`."""
+    before = replica_pids()
+    clock = time.perf_counter()
+    os.kill(min(before), signal.SIGKILL)
+    while time.perf_counter() - clock < START_TIMEOUT_S:
+        if any(_has_model(pid) for pid in replica_pids() - before):
+            return time.perf_counter() - clock
+        time.sleep(0.02)
+    raise ServerError("no replica came in place of the one that was killed")
+
+
+def _has_model(replica: int) -> bool:
+    logs = LOGS.glob(f"session_*/logs/worker-*-{replica}.err")
+    return any("model loaded" in log.read_text() for log in logs)
 
 
 def _name(pid: int) -> bytes:

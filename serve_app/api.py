@@ -90,6 +90,7 @@ def create_app(
         log=log,
         requests=requests,
         guard=guard,
+        timeout_s=settings.request_timeout_s,
     )
 
 
@@ -150,7 +151,7 @@ def add_probes(app: FastAPI, routes: Routes) -> None:
         "/model",
         routes.model,
         tags=["operation"],
-        responses={200: {"model": ModelCard}, **schemas.errors(NoModelError)},
+        responses={200: {"model": ModelCard}, **schemas.errors(NoModelError, OverloadedError)},
     )
     app.add_api_route(
         "/metrics",
@@ -174,7 +175,7 @@ def add_predictions(app: FastAPI, routes: Routes) -> None:
         tags=["prediction"],
         responses={
             200: {"model": Prediction},
-            **schemas.errors(*BODY_ERRORS, *PATIENT_ERRORS, NoModelError),
+            **schemas.errors(*BODY_ERRORS, *PATIENT_ERRORS, NoModelError, OverloadedError),
         },
         openapi_extra=schemas.body(schemas.PATIENT),
     )
@@ -185,7 +186,7 @@ def add_predictions(app: FastAPI, routes: Routes) -> None:
         tags=["prediction"],
         responses={
             200: {"model": BatchPrediction},
-            **schemas.errors(*BODY_ERRORS, NoModelError),
+            **schemas.errors(*BODY_ERRORS, NoModelError, OverloadedError),
         },
         openapi_extra=schemas.body(schemas.batch(limit=BATCH_LIMIT)),
     )

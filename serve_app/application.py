@@ -32,10 +32,15 @@ Handlers = Mapping[tuple[str, str], Handler]
 CLIENT_GONE: Final = 499
 UNMATCHED: Final = "unmatched"
 MAX_WAITING: Final = 64
-"""Requests that a replica has at a time; one more is refused at once. Each takes about half a
-millisecond, so the last of them is answered within 50 ms."""
+"""Requests that a replica has at a time; one more is refused at once. One patient takes about
+half a millisecond, so the last of so many is answered within 50 ms. Batches take longer, and let
+the event loop hear of others: see `serve_app.batching`."""
+BUSY: Final = "the service is busy: try again in a second"
 PROBES: Final = frozenset({"/health", "/ready", "/metrics"})
 """Answered under any load: an orchestrator would end a replica that is merely busy."""
+QUEUED: Final = frozenset({"/predict/batch", "/explain"})
+"""What may wait for more than its body: for a thread. To time each /predict as well would cost a
+hundredth of it, for a wait that `HEART_BODY_TIMEOUT_S` ends already."""
 
 
 class Application:
@@ -51,11 +56,13 @@ class Application:
         log: logging.Logger,
         requests: RequestLog,
         guard: Guard,
+        timeout_s: float,
     ) -> None:
         self._others, self._handlers = others, handlers
         self._model, self._metrics = model, metrics
         self._log, self._requests = log, requests
         self._guard = guard
+        self._timeout_s = timeout_s
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,29 +111,52 @@ class Application:
             if path in PROBES:
                 return await handler(request)
             if self._waiting >= MAX_WAITING:
-                raise OverloadedError("the service is busy: try again in a second")
+                raise OverloadedError(BUSY)
             self._waiting += 1
             try:
                 # All that have arrived are admitted or refused before the first is answered.
                 await asyncio.sleep(0)
+                if path in QUEUED:
+                    return await self._give_up(handler, request)
                 return await handler(request)
             finally:
                 self._waiting -= 1
         except HeartError as error:
             return await refuse(request, error)
 
+    async def _give_up(self, handler: Handler, request: Request) -> Response:
+        """The handler's answer, or `OverloadedError` where it has none in time.
+
+        What runs at that moment cannot be interrupted: a graph on the event loop is answered
+        with all the same, and one in a thread runs to its end for nobody.
+        """
+        timer = asyncio.timeout(self._timeout_s)
+        try:
+            async with timer:
+                return await handler(request)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise OverloadedError(
+                f"no answer within {self._timeout_s:g} s: try again in a second"
+            ) from None
+
     def _uncounted(self, receive: Receive) -> Receive:
         """Receiving, for whose time a request does not count as waiting for an answer.
 
-        Else as many slow clients as may wait would have everyone else refused.
+        Else as many slow clients as may wait would have everyone else refused. Many whose bodies
+        are whole at the same moment are admitted or refused like any others.
         """
 
         async def received() -> Message:
             self._waiting -= 1
             try:
-                return await receive()
+                message = await receive()
             finally:
                 self._waiting += 1
+            if self._waiting > MAX_WAITING and not message.get("more_body", False):
+                raise OverloadedError(BUSY)
+            return message
 
         return received
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Final
 
 from heart.bundle import Bundle
-from heart.errors import RolloutError
+from heart.errors import HeartError, RolloutError
 from heart.settings import Settings
 from heart.sources import fetch
 from serve_app.reconfiguration import State
@@ -64,14 +64,14 @@ class Rollout:
         Raises `UsageError` where the service cannot be changed in place, and `BundleError`.
         """
         before = self._before()
-        bundle = None if order.model is None else fetch(order.model, self._settings)
+        bundle = self._fetch(order)
         self._say(f"before: {named(before)}; now: {named(order)}")
         try:
-            self._put(order, bundle)
+            self._service.change(order)
+            self._settle(order, bundle)
             self._watch(order, bundle)
-        except (RolloutError, KeyboardInterrupt) as error:
-            reason = error.message if isinstance(error, RolloutError) else "interrupted"
-            self._say(f"going back: {reason}")
+        except (HeartError, KeyboardInterrupt) as error:
+            self._say(f"going back: {reason(error)}")
             return self._go_back(before)
         self._say(f"done: {named(order)}")
         return Ending.DONE
@@ -89,17 +89,22 @@ class Rollout:
 
     def _go_back(self, before: UserConfig) -> Ending:
         try:
-            bundle = None if before.model is None else fetch(before.model, self._settings)
-            self._put(before, bundle)
-        except RolloutError as error:
-            self._say(f"it is not known what is served: {error.message}")
+            # First of all: a bundle that cannot be had here the replicas may have, and one that
+            # cannot load it keeps what it has and reports.
+            self._service.change(before)
+            self._settle(before, self._fetch(before))
+        except (HeartError, KeyboardInterrupt) as error:
+            self._say(f"it is not known what is served: {reason(error)}")
             return Ending.UNKNOWN
         self._say(f"gone back: {named(before)}")
         return Ending.GONE_BACK
 
-    def _put(self, order: UserConfig, bundle: Bundle | None) -> None:
-        """Tell the replicas, wait until each has heard, and check each."""
-        self._service.change(order)
+    def _fetch(self, order: UserConfig) -> Bundle | None:
+        """What the replicas are to judge as; None where no version is named."""
+        return None if order.model is None else fetch(order.model, self._settings)
+
+    def _settle(self, order: UserConfig, bundle: Bundle | None) -> None:
+        """Wait until each replica has heard of an order, and check each."""
         ends = time.monotonic() + self._bounds.arrive_s
         while not self._arrived(order):
             if time.monotonic() > ends:
@@ -163,6 +168,11 @@ def check(
         p = state.recalibration.apply(p)
     if tuple(p.tolist()) != state.probabilities:
         raise RolloutError("a replica judges otherwise than the same bundle does here")
+
+
+def reason(error: HeartError | KeyboardInterrupt) -> str:
+    """Why a change was not done, in words."""
+    return error.message if isinstance(error, HeartError) else "interrupted"
 
 
 def named(order: UserConfig) -> str:

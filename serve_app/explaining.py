@@ -1,19 +1,17 @@
-"""Explanations in a thread: they take milliseconds, in which the replica answers others."""
+"""Explanations, which take milliseconds, in a thread."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from heart.bundle import Bundle
-from heart.errors import OverloadedError
 from heart.explanation import Explainer
 from serve_app.answers import ExplainedPrediction
+from serve_app.aside import Aside
 from serve_app.judging import judge
 
-AT_A_TIME: Final = 1
-"""Explanations that a replica computes at a time: it has one core to count on."""
 MAX_WAITING: Final = 16
 """Explanations that a replica has at a time; one more is refused at once. Each takes about ten
 milliseconds, so the last of them is answered within a fifth of a second."""
@@ -24,19 +22,11 @@ class Explaining:
 
     def __init__(self) -> None:
         self._explainer: Explainer | None = None
-        self._turn = asyncio.Semaphore(AT_A_TIME)
-        self._waiting = 0
+        self._aside = Aside("explanations", most=MAX_WAITING)
 
     async def explain(self, bundle: Bundle, patient: Sequence[float]) -> ExplainedPrediction:
         """The answer for one row of thirteen floats; raises `OverloadedError`."""
-        if self._waiting >= MAX_WAITING:
-            raise OverloadedError("too many explanations at a time: try again in a second")
-        self._waiting += 1
-        try:
-            async with self._turn:
-                return await asyncio.to_thread(answer, self._explainer_of(bundle), patient)
-        finally:
-            self._waiting -= 1
+        return await self._aside.run(partial(answer, self._explainer_of(bundle), patient))
 
     def _explainer_of(self, bundle: Bundle) -> Explainer:
         if self._explainer is None or self._explainer.bundle is not bundle:

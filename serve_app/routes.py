@@ -15,7 +15,6 @@ from heart.errors import (
 )
 from serve_app import exposition
 from serve_app.answers import (
-    BatchPrediction,
     Health,
     ModelCard,
     Prediction,
@@ -23,9 +22,10 @@ from serve_app.answers import (
     Verdict,
     render,
 )
-from serve_app.bodies import read_object
+from serve_app.batching import Batching
+from serve_app.bodies import read_bytes, read_object
 from serve_app.explaining import Explaining
-from serve_app.judging import judge, parse_batch, read_batch
+from serve_app.judging import judge
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 from serve_app.payloads import PayloadLog, patient_id
@@ -50,7 +50,7 @@ class Routes:
         self._model = model
         self._metrics = metrics
         self._payloads, self._shadow = payloads, shadow
-        self._explaining = Explaining()
+        self._batching, self._explaining = Batching(), Explaining()
         self._body_timeout_s = body_timeout_s
 
     async def health(self, request: Request) -> Response:
@@ -108,16 +108,12 @@ class Routes:
         """
         bundle = self._model.require()
         coding = read_coding(request)
-        content = await read_object(request, limit=BATCH_BYTES, timeout_s=self._body_timeout_s)
-        batch = parse_batch(read_batch(content), coding)
-        verdicts = judge(bundle, batch.rows)
-        self._keep(request, bundle, batch.rows, verdicts, places=batch.places)
-        answer: BatchPrediction = {
-            "predictions": batch.answers(verdicts, request_id=request.state.request_id),
-            "model_version": bundle.version,
-            "run_id": bundle.metadata.lineage.run_id,
-        }
-        return render(answer)
+        body = await read_bytes(request.scope, request.receive, BATCH_BYTES, self._body_timeout_s)
+        judged = await self._batching.judge(
+            bundle, body, coding, request_id=request.state.request_id
+        )
+        self._keep(request, bundle, judged.batch.rows, judged.verdicts, places=judged.batch.places)
+        return judged.response
 
     async def explain(self, request: Request) -> Response:
         """The probability of one patient, and each attribute's contribution to it.

@@ -90,7 +90,12 @@ class Shadow:
         if not self._room.acquire(blocking=False):
             self._metrics.drop(challenger.bundle.version, len(patients))
             return
-        judged = self._thread.submit(challenger.bundle.predict, patients)
+        try:
+            judged = self._thread.submit(challenger.bundle.predict, patients)
+        except RuntimeError as error:  # the thread could not start, or has ended
+            self._room.release()
+            self._fail(challenger.bundle.version, len(patients), type(error).__name__)
+            return
         judged.add_done_callback(partial(self._compare, challenger.bundle, verdicts))
 
     def close(self) -> None:
@@ -131,6 +136,11 @@ class Shadow:
 
 
 def yield_cores() -> None:
-    """Let the threads that answer go first; Linux keeps a niceness a thread."""
+    """Let the threads that answer go first; Linux keeps a niceness a thread.
+
+    Where Ray gave the replica a higher one, only root could lower it.
+    """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)

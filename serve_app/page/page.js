@@ -116,7 +116,10 @@ function showWrong(name, message) {
 }
 
 function clearWrong() {
-  for (const place of form.querySelectorAll(".wrong")) place.hidden = true;
+  for (const place of form.querySelectorAll(".wrong")) {
+    place.textContent = ""; // it describes its field to a screen reader, even hidden
+    place.hidden = true;
+  }
   for (const wrong of form.querySelectorAll("[aria-invalid]")) wrong.removeAttribute("aria-invalid");
 }
 
@@ -168,6 +171,7 @@ function showProblem(problem) {
 
 function askForKey(why, then) {
   afterKey = then;
+  say("");
   $("key-why").textContent = why;
   $("key").hidden = false;
   $("key-value").focus();
@@ -177,13 +181,17 @@ function why(problem) {
   return sessionStorage.getItem(KEY) ? problem.message : "This service answers who has an API key.";
 }
 
-function takeKey() {
+async function takeKey() {
   const key = $("key-value").value.trim();
   if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key is one word of letters, digits and signs.", afterKey);
   sessionStorage.setItem(KEY, key);
   $("key-value").value = "";
   $("key").hidden = true;
-  afterKey();
+  $("patient-title").focus(); // the field that had it is gone
+  say("Trying the key.");
+  const again = afterKey;
+  await again();
+  if (again === look && card) say("The key is accepted.");
 }
 
 async function look() {

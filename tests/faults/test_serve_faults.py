@@ -18,7 +18,7 @@ GAPS = {"replicas", "proxy", "manager"}
 GAP_S = 10.0
 NAMES = (
     *("replica", "replicas", "controller", "proxy", "manager"),
-    *("node", "bundle", "mlflow", "swaps", "head"),
+    *("node", "bundle", "mlflow", "swaps", "gcs"),
 )
 
 

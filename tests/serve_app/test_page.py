@@ -246,6 +246,7 @@ def test_an_error_is_shown_where_it_is(page: Page, name: str, value: str, rule: 
     fill(page, name, f"{BY_NAME[name].example:g}")
     ask(page)
     expect(page.locator("#answer")).to_be_visible()
+    expect(entry).not_to_have_accessible_description(re.compile(re.escape(rule)))
     expect(page.locator(".wrong:visible")).to_have_count(0)
     expect(page.locator("[aria-invalid]")).to_have_count(0)
 
@@ -354,6 +355,8 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(
         page.get_by_role("button", name="Use this key").click()
         expect(page.locator("#key-why")).to_contain_text("not known")
         expect(entry).to_have_value("")
+        expect(entry).to_be_focused()
+        expect(page.locator("#spoken")).to_be_empty()
         page.get_by_role("button", name="Fill in an example").click()
         page.get_by_role("button", name="Estimate the probability").click()
         expect(page.locator("#spoken")).to_be_empty()
@@ -367,7 +370,11 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(
         expect(page.locator("#facts")).to_contain_text("Version")
         other = context.new_page()
         other.goto(address)
-        expect(other.get_by_label("API key")).to_be_visible()
+        expect(other.get_by_label("API key")).to_be_focused()
+        other.keyboard.type(key)
+        other.keyboard.press("Enter")
+        expect(other.get_by_role("status").filter(has_text="The key is accepted")).to_have_count(1)
+        expect(other.get_by_role("heading", name="Patient")).to_be_focused()
         assert context.storage_state()["origins"] == []
         assert context.cookies() == []
 
