@@ -46,7 +46,7 @@ def test_500_requests(service: Service, tmp_path: Path) -> None:
     assert fuzz(service, tmp_path, "--max-examples", "30") >= 500
 
 
-@pytest.mark.full
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_5000_requests(service: Service, tmp_path: Path) -> None:
     assert fuzz(service, tmp_path, "--max-examples", "400") >= 5000

@@ -52,7 +52,7 @@ def test_any_patient(client: httpx.Client, bundle: Bundle, patients: list[dict[s
     check(client, bundle, patients)
 
 
-@pytest.mark.full
+@pytest.mark.long
 @given(patients=st.lists(PATIENTS, min_size=1, max_size=200))
 @settings(max_examples=1000, deadline=None, suppress_health_check=REPEATED)
 def test_many_patients(

@@ -26,7 +26,7 @@ from kuberay.promotion import patch
 from scripts import smoke
 from serve_app.security import Reach, new_key
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 START_S = 180.0
 CHANGE_S = 60.0

@@ -33,8 +33,7 @@ from tests.serve_app.load import as_json, steady_load
 from tests.serve_app.logs import eventually, log_lines
 from tests.serve_app.versions import OLDEST, cautious, failing
 
-# Two replicas besides those of the whole suite are more than a shared Ray of two cores has.
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.full
 APPLICATION = "rollout"
 START_S = 90.0
 BOUNDS = Bounds(arrive_s=60, watch_s=0, error_rate=0.01)
