@@ -32,6 +32,8 @@ from serve_app.user_config import UserConfig
 MAX_ONGOING_REQUESTS = 512
 MAX_QUEUED_REQUESTS = 512
 RETRY_AFTER_S = 1
+# How soon a replica that has died is replaced; ten seconds by default.
+HEALTH_CHECK_PERIOD_S = 1
 # A replica that has this many requests at a time is busy about half of the time.
 TARGET_ONGOING_REQUESTS = 4
 GAUGES_S = 1.0
@@ -133,6 +135,7 @@ def build(settings: Settings) -> serve.Application:
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         max_queued_requests=MAX_QUEUED_REQUESTS,
         backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S),
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
         # The service logs each request itself. Below WARNING, Serve formats a record for
         # each, even where its access log is off.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
