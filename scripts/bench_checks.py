@@ -75,7 +75,9 @@ def _of_flood(flooded: Flood) -> Iterator[Check]:
     yield _most("flooded: answers but 200, 429, 503", strange, 0.0)
     yield _most("flooded: requests without an answer", flooded.broken, 0.0)
     yield _most("flooded: replicas that ended", flooded.restarted, 0.0)
-    yield _most("flooded: MB of the replica, the most", flooded.most_mb, 300.0)
+    yield _most(
+        "flooded: memory of the replica, to before", flooded.most_mb / flooded.before_mb, 2.0
+    )
     if flooded.refused_p50_ms is not None:
         yield _most("flooded: p50 of a refusal, ms", flooded.refused_p50_ms, 50.0)
     ratio = flooded.after_p50_ms / flooded.before_p50_ms
