@@ -9,6 +9,8 @@ from apiserver import ApiServer, Object
 from deploying import NAMED, Command, changed
 from world import CLUSTER, World, thing
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def up(world: World, deploy: Command, tmp_path: Path) -> World:

@@ -20,6 +20,8 @@ from kuberay.promotion import MANAGER
 from kuberay.serve_config import with_model
 from kuberay.tracking import reachable
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def serving(world: World, deploy: Command, uri: str) -> World:

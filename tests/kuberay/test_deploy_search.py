@@ -10,6 +10,8 @@ from apiserver import ApiServer, Object
 from deploying import NAMED, Command, changed
 from world import LINES, World, pod, thing
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def up(world: World, deploy: Command, tmp_path: Path) -> World:

@@ -12,6 +12,8 @@ from apiserver import ApiServer, Object
 from deploying import FAST, NAMED, Command, changed
 from world import CLUSTER, World, event, pod, ray, serving, starting, thing
 
+pytestmark = pytest.mark.full
+
 Stuck = Callable[[ApiServer], None]
 LOG = ("loading", "ValueError: no such thing")
 

@@ -69,6 +69,7 @@ def test_the_first_has_no_champion_to_meet(first: Evaluation) -> None:
     assert "against the champion" not in {gate.name for gate in first.gates}
 
 
+@pytest.mark.full
 def test_a_model_that_learnt_nothing_is_stopped(plan: Plan) -> None:
     evaluation = evaluate(plan, winner_of(plan, WEAK), None, SETTINGS)
     assert verdict(evaluation, "beats the dummy").passed
@@ -96,6 +97,7 @@ def test_a_spoilt_table_is_stopped_by_the_audit(plan: Plan, spoil, finding: str)
     assert findings(plan) == []
 
 
+@pytest.mark.full
 def test_the_same_recipe_again_replaces_nothing(plan: Plan) -> None:
     evaluation = evaluate(plan, winner_of(plan, LOGISTIC), champion_of(plan, LOGISTIC), SETTINGS)
     gate = verdict(evaluation, "against the champion")
@@ -103,11 +105,13 @@ def test_the_same_recipe_again_replaces_nothing(plan: Plan) -> None:
     assert gate.found.startswith("+0.0000 [+0.0000, +0.0000]")
 
 
+@pytest.mark.full
 def test_a_simpler_family_that_is_near_replaces_the_champion(plan: Plan) -> None:
     evaluation = evaluate(plan, winner_of(plan, LOGISTIC), champion_of(plan, NEIGHBOURS), SETTINGS)
     assert verdict(evaluation, "against the champion").passed
 
 
+@pytest.mark.full
 def test_a_more_complex_one_must_be_better_beyond_noise(plan: Plan) -> None:
     evaluation = evaluate(plan, winner_of(plan, NEIGHBOURS), champion_of(plan, LOGISTIC), SETTINGS)
     assert not verdict(evaluation, "against the champion").passed

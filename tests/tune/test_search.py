@@ -68,6 +68,7 @@ def test_reference_repeats_the_published_baseline(ray_instance: int, stored: Set
     assert round(max(forests), 3) == 0.894
 
 
+@pytest.mark.full
 def test_pooled_reference_repeats_the_published_baseline(
     ray_instance: int, stored: Settings
 ) -> None:
@@ -131,6 +132,7 @@ def test_champion_is_registered_with_its_lineage(
     assert "scikit-learn" in version.tags["packages"]
 
 
+@pytest.mark.full
 def test_a_search_on_another_cohort_never_replaces_the_champion(
     champion_result: Result, champion_home: Path
 ) -> None:
