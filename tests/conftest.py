@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from tune.result import Result
 from tune.runner import connected
 from tune.search import run
 
+# A suite in the background of a shell would have its children ignore Ctrl-C as it does.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(apart(Path(tempfile.mkdtemp(prefix="haproxy-"))))  # read when Ray starts
 ALLOWED_SKIPS: dict[str, str] = {
     f"tests/kuberay/{test}": (

@@ -271,18 +271,21 @@ class _Recorder(_NotPickled, Callback):
     ) -> None:
         """A trial whose worker was lost again and again, or just when it was to take it.
 
-        The latter Tune gives up at once, so the candidate is handed back.
+        The latter Tune gives up at once, so the candidate is handed back. Counted is how often
+        it was given up: of one worker that dies Tune may count several failures.
         """
         self._fitting.running.discard(trial.trial_id)
         if self._fitting.stop.is_set():
             return
         candidate = Candidate(**trial.config["candidate"])
-        self._losses[candidate.id] += trial.num_failures
+        self._losses[candidate.id] += 1
         losses = self._losses[candidate.id]
         if losses <= MAX_FAILURES:
             self._searcher.again(candidate)
         else:
-            self._record(trial, {"error_message": f"its worker was lost {losses} times"})
+            self._record(
+                trial, {"error_message": f"given up {losses} times, as its workers were lost"}
+            )
 
     def _record(self, trial: Trial, result: dict[str, Any]) -> None:
         folds = len(self._fitting.plan.data)

@@ -18,7 +18,7 @@ import pytest
 from heart.bundle import Bundle
 from serve_app.environment import apart, free_port
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.long
 START_S = 60.0
 END_S = 40.0
 

@@ -97,7 +97,7 @@ def test_a_trial_that_tune_gives_up_is_tried_again_until_it_lost_too_many_worker
             trial_id=str(number), config=config_of(candidate), num_failures=1
         )
         recorder.on_trial_error(0, [], trial)
-    assert [record.message for record in records] == ["its worker was lost 4 times"]
+    assert [record.message for record in records] == ["given up 4 times, as its workers were lost"]
     assert searcher.suggest("another") == Searcher.FINISHED
 
 
