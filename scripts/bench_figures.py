@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Final, Literal
+from typing import Final
 
 from bench_workloads import Workload
+from checks import Check, at_least, at_most
 from pydantic import BaseModel, ConfigDict, Field
 from rivals import RIVALS
 
@@ -100,18 +101,6 @@ class Seed(BaseModel):
         return self.asha_fit_seconds / self.exhaustive_fit_seconds
 
 
-class Check(BaseModel):
-    """Something that must show: a figure and its bound."""
-
-    model_config = ConfigDict(frozen=True)
-
-    what: str
-    found: float
-    must_be: Literal["at most", "at least"]
-    bound: float
-    holds: bool
-
-
 class Failure(BaseModel):
     """A measurement that came to nothing."""
 
@@ -197,17 +186,17 @@ def check(rows: Sequence[Row], seeds: Sequence[Seed]) -> list[Check]:
     found = {(row.workload, row.program): row for row in rows}
     checks = [*_ratios(found), *_plain_ray_tune(rows), *_winners(rows)]
     if row := found.get(("300 candidates", "this")):
-        checks.append(_at_least("300 candidates: share fitting", row.fitting_share, 0.85))
-        checks.append(_at_most("300 candidates: ms a trial", row.overhead_ms_per_trial, 40))
+        checks.append(at_least("300 candidates: share fitting", row.fitting_share, 0.85))
+        checks.append(at_most("300 candidates: ms a trial", row.overhead_ms_per_trial, 40))
     if row := found.get(("1000 candidates", "this")):
-        checks.append(_at_most("1000 candidates: driver, MB", row.driver_peak_mb, 700))
+        checks.append(at_most("1000 candidates: driver, MB", row.driver_peak_mb, 700))
         if fewer := found.get(("300 candidates", "this")):
             growth = (row.span_seconds / row.trials) / (fewer.span_seconds / fewer.trials)
-            checks.append(_at_most("1000 candidates: time a trial, to 300", growth, 1.2))
+            checks.append(at_most("1000 candidates: time a trial, to 300", growth, 1.2))
     if seeds:
         lost, share = max(s.lost for s in seeds), max(s.share for s in seeds)
-        checks.append(_at_most(f"ASHA, worst of {len(seeds)} seeds: ROC-AUC lost", lost, 0.002))
-        checks.append(_at_most(f"ASHA, worst of {len(seeds)} seeds: fit seconds", share, 0.5))
+        checks.append(at_most(f"ASHA, worst of {len(seeds)} seeds: ROC-AUC lost", lost, 0.002))
+        checks.append(at_most(f"ASHA, worst of {len(seeds)} seeds: fit seconds", share, 0.5))
     return checks
 
 
@@ -221,25 +210,17 @@ def _ratios(found: Mapping[tuple[str, str], Row]) -> Iterator[Check]:
         row = found.get((workload, program))
         if row and row.ratio_to_grid_search_cv is not None:
             what = f"{workload}: {program} to {BASELINE}"
-            yield _at_most(what, row.ratio_to_grid_search_cv, bound)
+            yield at_most(what, row.ratio_to_grid_search_cv, bound)
 
 
 def _plain_ray_tune(rows: Sequence[Row]) -> Iterator[Check]:
     for row in rows:
         short = row.workload == "reference" or row.workload.endswith("candidates")
         if row.program == "ray-tune" and short and row.ratio_to_this is not None:
-            yield _at_least(f"{row.workload}: ray-tune to this", row.ratio_to_this, 1.5)
+            yield at_least(f"{row.workload}: ray-tune to this", row.ratio_to_this, 1.5)
 
 
 def _winners(rows: Sequence[Row]) -> Iterator[Check]:
     different = [row for row in rows if row.same_winner is False]
     if any(row.same_winner is not None for row in rows):
-        yield _at_most("exhaustive programs with another winner", len(different), 0)
-
-
-def _at_most(what: str, found: float, bound: float) -> Check:
-    return Check(what=what, found=found, must_be="at most", bound=bound, holds=found <= bound)
-
-
-def _at_least(what: str, found: float, bound: float) -> Check:
-    return Check(what=what, found=found, must_be="at least", bound=bound, holds=found >= bound)
+        yield at_most("exhaustive programs with another winner", len(different), 0)

@@ -33,7 +33,6 @@ from bench_figures import (
     LIMITS,
     PROGRAMS,
     SCHEDULERS,
-    Check,
     Failure,
     Measurement,
     Row,
@@ -44,6 +43,7 @@ from bench_figures import (
 )
 from bench_tables import show
 from bench_workloads import REFERENCE_CANDIDATES, Workload
+from checks import Check
 from machine import cores, machine, say
 from processes import ProgramError, Usage, adopt_orphans, run_process
 from pydantic import BaseModel

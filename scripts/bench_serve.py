@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,22 +33,22 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench_checks import BATCH_CONCURRENCY, Check, checks
+from bench_checks import BATCH_CONCURRENCY, checks
 from bench_loads import Flood, Load, flood, load
 from bench_model import MANY, ONE, REPLICAS, SPACES, THIS, TWO, WHY, Model, prepare
+from checks import Check
 from machine import machine, say
-from processes import adopt_orphans
-from rich import box
+from processes import adopt_orphans, hear_ctrl_c
 from rich.console import Console
-from rich.table import Column, Table
+from serve_rivals import RIVALS
 from servers import Served, ServerError, memory, replacement_s, running
+from tables import markdown, of_checks
 
 from heart.errors import UsageError, run_main
 from heart.files import write_json
 from heart.settings import keep_private
 from serve_app.environment import free_port
 
-RIVALS: Final = ("pickled", "onnx", "plain-serve", "mlflow", "bentoml", "mlserver")
 OPTIONAL: Final = ("bentoml", "mlserver")
 PROGRAMS: Final = (*RIVALS, *REPLICAS)
 FLOOD: Final = 10
@@ -86,7 +85,7 @@ def show(
     console = Console(width=WIDTH, highlight=False)
     base = {(x.asked, x.concurrency): x for x in loads if x.program == "pickled"}
     columns = ("server", "request", "at once", "requests/s", "to pickled", "p50 ms", "p99 ms")
-    table = _table(*columns, "not 2xx", "broken")
+    table = markdown(*columns, "not 2xx", "broken")
     for x in loads:
         other = base.get((x.asked, x.concurrency))
         ratio = f"{x.requests_per_s / other.requests_per_s:.1f}" if other else ""
@@ -102,7 +101,7 @@ def show(
             str(x.broken),
         )
     console.print(table)
-    table = _table("server", "s to first answer", "MB in all", "MB, a replica", "s to a new one")
+    table = markdown("server", "s to first answer", "MB in all", "MB, a replica", "s to a new one")
     for one in served:
         replica = "" if one.replica_mb is None else f"{one.replica_mb:.0f}"
         replaced = "" if one.replacement_s is None else f"{one.replacement_s:.1f}"
@@ -110,7 +109,9 @@ def show(
         table.add_row(one.program, f"{one.first_answer_s:.1f}", total, replica, replaced)
     console.print(table)
     if flooded:
-        table = _table("flooded: at once", "seconds", "answers by status", "none", "MB", "most MB")
+        table = markdown(
+            "flooded: at once", "seconds", "answers by status", "none", "MB", "most MB"
+        )
         answers = ", ".join(f"{n:,} x {status}" for status, n in sorted(flooded.statuses.items()))
         numbers = (flooded.before_mb, flooded.most_mb)
         table.add_row(
@@ -121,15 +122,7 @@ def show(
             *(f"{mb:.0f}" for mb in numbers),
         )
         console.print(table)
-    table = _table("what must show on two cores", "found", "bound", "holds")
-    for check in held:
-        bound = f"{check.must_be} {check.bound:g}"
-        table.add_row(check.what, f"{check.found:.3g}", bound, "yes" if check.holds else "NO")
-    console.print(table)
-
-
-def _table(*columns: str) -> Table:
-    return Table(*(Column(name, no_wrap=True) for name in columns), box=box.MARKDOWN)
+    console.print(of_checks(held))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -159,9 +152,7 @@ def main() -> int:
     if shutil.which("wrk") is None:
         raise UsageError("wrk is needed for the load, none is installed", field="wrk")
     adopt_orphans()
-    # Also where this was started in the background, and must not hear of Ctrl-C: what is started
-    # here has to.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    hear_ctrl_c()
     loads: list[Load] = []
     served: list[Served] = []
     failures: dict[str, str] = {}
@@ -194,7 +185,7 @@ def main() -> int:
             "loads": [asdict(x) for x in loads],
             "served": [asdict(x) for x in served],
             "flood": asdict(flooded) if flooded else None,
-            "checks": [asdict(x) for x in held],
+            "checks": [x.model_dump() for x in held],
             "failures": failures,
         },
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench_figures import Check, Row, Seed
-from rich import box
+from bench_figures import Row, Seed
+from checks import Check
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
+from tables import markdown, of_checks
 
 WIDTH: Final = 200
 
@@ -20,11 +21,11 @@ def show(rows: Sequence[Row], seeds: Sequence[Seed], checks: Sequence[Check]) ->
     if seeds:
         console.print(_seeds(seeds))
     if checks:
-        console.print(_checks(checks))
+        console.print(of_checks(checks))
 
 
 def _times(rows: Sequence[Row]) -> Table:
-    table = _table(
+    table = markdown(
         "", "program", "seconds", "to GridSearchCV", "to this", "CPU s", "driver MB", "fitting",
         "ms a trial", "trials/s", "best ROC-AUC", "same winner",
     )  # fmt: skip
@@ -47,7 +48,7 @@ def _times(rows: Sequence[Row]) -> Table:
 
 
 def _seeds(seeds: Sequence[Seed]) -> Table:
-    table = _table("seed", "every fold: ROC-AUC", "ASHA: ROC-AUC", "lost", "fit seconds, share")
+    table = markdown("seed", "every fold: ROC-AUC", "ASHA: ROC-AUC", "lost", "fit seconds, share")
     for seed in seeds:
         table.add_row(
             str(seed.seed),
@@ -57,18 +58,6 @@ def _seeds(seeds: Sequence[Seed]) -> Table:
             f"{seed.share:.2f}",
         )
     return table
-
-
-def _checks(checks: Sequence[Check]) -> Table:
-    table = _table("what must show on two cores", "found", "bound", "holds")
-    for one in checks:
-        bound = f"{one.must_be} {one.bound:g}"
-        table.add_row(one.what, f"{one.found:.4g}", bound, "yes" if one.holds else "NO")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    return Table(*(Column(name, no_wrap=True) for name in columns), box=box.MARKDOWN)
 
 
 def _optional(value: float | None, form: str) -> str:

@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from machine import say
-from processes import Stat, adopt_orphans, descendants
-from rich import box
+from processes import Stat, adopt_orphans, descendants, hear_ctrl_c
 from rich.console import Console
-from rich.table import Column, Table
+from tables import markdown
 
 import serve_app  # noqa: F401 - sets Ray's variables before Ray starts
 from heart import cohorts
@@ -469,7 +468,7 @@ def two_versions(home: Path) -> Path:
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print the table, in Markdown."""
     columns = ("what was done", "asked", "repeated", "lost", "wrong", "longest gap, s", "worst, ms")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), box=box.MARKDOWN)
+    table = markdown(*columns)
     for x in outcomes:
         numbers = (str(n) for n in (x.asked, x.repeated, x.lost, x.wrong))
         table.add_row(x.done, *numbers, f"{x.gap_s:.1f}", f"{x.worst_ms:.0f}")
@@ -496,9 +495,7 @@ def main() -> int:
     keep_private()
     names = _names(given.only)
     adopt_orphans()
-    # Also where this was started in the background, and must not hear of Ctrl-C: what is started
-    # here has to.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    hear_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="faults-home-") as folder:
         home = given.home or two_versions(Path(folder) / "home")
         outcomes = run(names, home.resolve())

@@ -17,17 +17,6 @@ case "$HOME_FOLDER" in /*) ;; *) HOME_FOLDER=$PWD/$HOME_FOLDER ;; esac
 # shellcheck source=scripts/tools.sh
 . scripts/tools.sh
 
-engine() {
-  local name
-  for name in ${ENGINE:-docker podman}; do
-    if command -v "$name" >/dev/null && "$name" info >/dev/null 2>&1; then
-      echo "$name"
-      return
-    fi
-  done
-  need_engine
-}
-
 build() {
   local engine target=$1 image=$2 begun=$SECONDS arguments=()
   engine=$(engine)

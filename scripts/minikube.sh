@@ -133,7 +133,7 @@ case "${1:-}" in
   up)
     need minikube kubectl helm
     need_file "$PYTHON" "make setup"
-    need_engine
+    engine >/dev/null
     start
     operators
     load_image

@@ -141,6 +141,14 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def hear_ctrl_c() -> None:
+    """Hear of Ctrl-C, and have what is started hear of it, in the background of a shell too.
+
+    There a process begins with its ears shut, and its children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _processes() -> Iterator[Stat]:
     ticks = os.sysconf("SC_CLK_TCK")
     for path in Path("/proc").glob("[0-9]*/stat"):

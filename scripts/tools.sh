@@ -33,11 +33,14 @@ need() {
   exit 2
 }
 
-# need_engine: end where neither docker nor podman answers.
-need_engine() {
-  local engine
-  for engine in ${ENGINE:-docker podman}; do
-    if command -v "$engine" >/dev/null && "$engine" info >/dev/null 2>&1; then return; fi
+# engine: the one of docker and podman that answers, or the end where neither does.
+engine() {
+  local name
+  for name in ${ENGINE:-docker podman}; do
+    if command -v "$name" >/dev/null && "$name" info >/dev/null 2>&1; then
+      echo "$name"
+      return
+    fi
   done
   fail "docker or podman is needed, and neither answers: install Docker (https://docs.docker.com/engine/install) or podman, and start it"
 }

@@ -45,7 +45,7 @@ check_tools() {
   wanted cluster && tools+=(minikube kubectl helm)
   need "${tools[@]}"
   if wanted image || wanted cluster; then
-    need_engine
+    engine >/dev/null
   fi
   if wanted monitoring && ! wanted cluster; then
     fail "monitoring is looked at on the cluster: leave out both, or neither"

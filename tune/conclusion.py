@@ -14,7 +14,7 @@ from heart import lineage
 from heart.bundle import Bundle, Lineage, save_bundle
 from heart.errors import PromotionError, TrackingError
 from heart.files import sha256, write_json, write_whole
-from heart.gates import Evaluation
+from heart.gates import Evaluation, evaluation_of
 from heart.registry import Registry
 from tune import report, winner
 from tune.leaderboard import Entry, as_csv, rank
@@ -135,7 +135,7 @@ def _is_winner(champion: Bundle, tracker: Tracker, graph: bytes) -> bool:
 
 
 def _champion_already(champion: Bundle) -> Decision:
-    gates = Evaluation.model_validate_json(champion.evaluation).gates
+    gates = evaluation_of(champion).gates
     return Decision(champion.version, True, f"passed {len(gates)} gates", gates=gates)
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +14,14 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from mlflow.tracking import MlflowClient
 from ray.cluster_utils import Cluster
 
 from heart.settings import Settings
+from serve_app.environment import free_port
 from tune.journal import Journal
 from tune.plan import make_plan
 from tune.runner import MAX_FAILURES
@@ -209,12 +210,6 @@ def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         server.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def answers(url: str) -> bool:
     try:
         return bool(urllib.request.urlopen(url, timeout=2).status == 200)
@@ -222,39 +217,45 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.full
-@pytest.mark.timeout(900)
-def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
-    """The search goes on and says what is not written; ``--resume`` writes it."""
+@contextlib.contextmanager
+def stalled(folder: Path) -> Iterator[tuple[Run, Settings]]:
+    """A search under way, whose tracking server stalls; dead when this is over."""
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
-    with mlflow_server(tmp_path / "server", port) as server:
+    run = Run(folder / "home", *OPTIONS, "--tracking-uri", uri)
+    with mlflow_server(folder / "server", port) as server:
         run.start()
         run.wait_for(CANDIDATES // 4)
         os.killpg(server.pid, signal.SIGSTOP)
         run.wait_for(CANDIDATES // 2)
-        assert run.process.poll() is None
-    run.finish()
-    log = (tmp_path / "log").read_text()
-    assert "--resume" in log
-    with mlflow_server(tmp_path / "server", port):
+        yield run, Settings(home=run.home, tracking_uri=uri)
+
+
+def check_resumed(run: Run, settings: Settings, folder: Path) -> None:
+    """With a server that answers again, ``--resume`` writes what was missing."""
+    port = urlsplit(settings.tracking_uri).port
+    assert port is not None
+    with mlflow_server(folder / "server", port):
         run.start()
         run.finish()
-        check_nothing_lost_or_doubled(run, Settings(home=run.home, tracking_uri=uri))
+        check_nothing_lost_or_doubled(run, settings)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
+    """The search goes on and says what is not written; ``--resume`` writes it."""
+    with stalled(tmp_path) as (run, settings):
+        assert run.process.poll() is None
+    run.finish()
+    assert "--resume" in (tmp_path / "log").read_text()
+    check_resumed(run, settings, tmp_path)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_ctrl_c_does_not_wait_for_a_tracking_server_that_stalls(tmp_path: Path) -> None:
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    run = Run(tmp_path / "home", *OPTIONS, "--tracking-uri", uri)
-    with mlflow_server(tmp_path / "server", port) as server:
-        run.start()
-        run.wait_for(CANDIDATES // 4)
-        os.killpg(server.pid, signal.SIGSTOP)
-        run.wait_for(CANDIDATES // 2)
+    with stalled(tmp_path) as (run, settings):
         asked = time.monotonic()
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(DEADLINE_S) == INTERRUPTED_EXIT
@@ -262,7 +263,4 @@ def test_ctrl_c_does_not_wait_for_a_tracking_server_that_stalls(tmp_path: Path) 
     print(f"ended after {took:.1f} s")
     assert took < 5
     assert "MLflow did not answer in time" in (tmp_path / "log").read_text()
-    with mlflow_server(tmp_path / "server", port):
-        run.start()
-        run.finish()
-        check_nothing_lost_or_doubled(run, Settings(home=run.home, tracking_uri=uri))
+    check_resumed(run, settings, tmp_path)

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from overlays import KUBERAY, ROOT
 
 from heart.attributes import ATTRIBUTES
 from heart.bundle import load_champion
+from serve_app.environment import free_port
 from serve_app.schemas import example
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
@@ -128,7 +128,7 @@ def home(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(engine: Engine, home: Path) -> Iterator[str]:
     """The service of a container that runs what the image runs by itself."""
-    ports = [_free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(3)]
     variables = {
         "HEART_PORT": str(ports[0]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[1]),
@@ -144,12 +144,6 @@ def service(engine: Engine, home: Path) -> Iterator[str]:
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 0, told
     assert "shutting down" in told, "it was killed, not ended"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(process: Any, url: str) -> None:
