@@ -26,7 +26,7 @@ from typing import Any, Final
 from heart.attributes import ATTRIBUTES, NAMES
 from heart.bundle import Bundle, load_champion
 from heart.errors import HeartError, UsageError, run_main
-from heart.settings import Settings
+from heart.settings import Settings, keep_private
 
 NEAR: Final = 1e-5
 """How near a probability must come to the known one: what ONNX parity is held to as well."""
@@ -88,6 +88,7 @@ class Service:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything, a line each; the exit code."""
+    keep_private()
     given = _options(arguments)
     if given.url is None:
         return 0 if _check("targets", lambda: targets(given.prometheus, seconds=given.wait)) else 1
