@@ -72,13 +72,17 @@ def settled(client: httpx.Client) -> dict[str, Metric]:
 def test_requests_are_counted(client: httpx.Client, patient: dict[str, Any]) -> None:
     predict = {"endpoint": "/predict", "method": "POST"}
     before = settled(client)
+    seconds = total(before, "heart_api_request_latency_seconds_count", **predict)
+    known = total(before, "heart_api_requests_total", **predict)
     for age in (54, 55, 7):
         client.post("/predict", json={**patient, "age": age})
     client.post("/predict/batch", json={"patients": [patient, patient, {}]})
 
     def counted(after: dict[str, Metric]) -> bool:
-        name = "heart_api_request_latency_seconds_count"
-        return total(after, name, **predict) - total(before, name, **predict) >= 3
+        # Ray exports each metric by itself: one may come a report later than another.
+        latencies = total(after, "heart_api_request_latency_seconds_count", **predict)
+        requests = total(after, "heart_api_requests_total", **predict)
+        return latencies >= seconds + 3 and requests >= known + 3
 
     after = scrape_until(client, counted)
 
