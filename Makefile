@@ -53,10 +53,10 @@ types: setup ## mypy, strict
 	$(BIN)/mypy
 	$(BIN)/mypy scripts
 
-test: lint types ## lint, types and the tests, with coverage
-	$(BIN)/python -m pytest --cov
+test: lint types ## lint, types and the tests
+	$(BIN)/python -m pytest
 
-test-full: test ## the same and the long tests
+test-full: test ## the same and what takes a while
 	$(BIN)/python -m pytest -m full
 
 test-long: setup ## what an image, a cluster of its own or thousands of requests take

@@ -85,6 +85,7 @@ def test_a_group_is_scored_on_its_own_rows(predicted: Predicted) -> None:
     assert found["sex: female"].n == women.sum()
 
 
+@pytest.mark.full
 def test_each_attribute_of_grouping_covers_everybody(predicted: Predicted) -> None:
     totals: dict[str, int] = {}
     for group in groups(predicted, threshold=0.5, seed=0):
@@ -93,6 +94,7 @@ def test_each_attribute_of_grouping_covers_everybody(predicted: Predicted) -> No
     assert totals == {"sex": 918, "age": 918, "site": 918}
 
 
+@pytest.mark.full
 def test_small_cells_are_withheld(predicted: Predicted) -> None:
     found = {group.group: group for group in groups(predicted, threshold=0.5, seed=0)}
     assert found["site: switzerland"].scores is None

@@ -95,6 +95,7 @@ def test_known_patients_are_named_with_their_site(whole: Report) -> None:
         assert count in found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("coding", ["uci", "kaggle", "from_zero"])
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("new", [False, True])
@@ -119,6 +120,7 @@ def unseen(site: str, monkeypatch: pytest.MonkeyPatch) -> audit_coding.Reference
     return audit_coding.reference.__wrapped__()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("site", ["hungarian", "switzerland", "va"])
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("coding", ["uci", "kaggle", "from_zero"])

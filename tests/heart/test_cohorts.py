@@ -385,6 +385,7 @@ def test_the_command_prints_provenance_and_counts() -> None:
     assert ["ca", "609", "0", "4", "0"] in lines
 
 
+@pytest.mark.full
 def test_the_command_s_json_is_one_line() -> None:
     ended = command("--json")
     assert ended.returncode == 0

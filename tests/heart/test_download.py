@@ -194,6 +194,7 @@ def test_the_good_table_is_confirmed_and_kept(uci: Uci, table: Path) -> None:
     assert uci.asked == [*(processed(site) for site in SITES), API, DATA]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("damaged", [b"", GOOD[:-1], None])
 def test_a_damaged_table_is_restored(uci: Uci, table: Path, damaged: bytes | None) -> None:
     table.unlink()
@@ -254,6 +255,7 @@ def test_a_changed_cleveland_of_ucimlrepo_is_refused(uci: Uci, table: Path) -> N
     assert f"expected {CLEVELAND_SHA256}" in message
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", [processed("hungarian"), DATA])
 def test_a_table_that_lacks_its_last_rows(uci: Uci, table: Path, path: str) -> None:
     lines = uci.answers[path].content.splitlines(keepends=True)
@@ -267,6 +269,7 @@ def test_a_table_cut_in_the_middle_of_a_row(uci: Uci, table: Path) -> None:
     assert "processed.switzerland.data line 62 must be 14 numbers" in refusal(uci.url, table)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("content", [b"<html>\n<p>moved</p>", b"\xff\xfe\x00\x01", b"1,2\n"])
 def test_something_that_is_no_table(uci: Uci, table: Path, content: bytes) -> None:
     uci.answers[processed("va")].content = content
@@ -278,6 +281,7 @@ def test_an_empty_answer(uci: Uci, table: Path) -> None:
     assert "SHA-256" in refusal(uci.url, table)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", [processed("va"), API, DATA])
 def test_an_answer_shorter_than_promised(uci: Uci, table: Path, path: str) -> None:
     uci.answers[path].promised = 7
@@ -286,6 +290,7 @@ def test_an_answer_shorter_than_promised(uci: Uci, table: Path, path: str) -> No
     assert message.startswith(uci.url)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("path", "status"),
     [(processed("cleveland"), 404), (processed("va"), 500), (API, 404), (API, 500), (DATA, 404)],
@@ -298,6 +303,7 @@ def test_an_error_of_the_server(uci: Uci, table: Path, path: str, status: int) -
         assert message.startswith(f"{uci.url}{path}: ")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "content",
     [
@@ -330,6 +336,7 @@ def test_a_table_with_other_columns(uci: Uci, table: Path) -> None:
     assert "ucimlrepo gives no table: KeyError" in refusal(uci.url, table)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", [processed("cleveland"), API, DATA])
 @pytest.mark.parametrize("kind", ["silent", "drip"])
 def test_a_server_that_does_not_come_to_an_end(uci: Uci, table: Path, path: str, kind: str) -> None:
@@ -395,6 +402,7 @@ def test_the_command_says_what_it_found(uci: Uci) -> None:
     assert TABLE.read_bytes() == GOOD
 
 
+@pytest.mark.full
 def test_the_command_s_json(uci: Uci) -> None:
     ended = command(uci.url, "--json")
     assert json.loads(ended.stdout)["refresh"] == "confirmed"

@@ -187,6 +187,7 @@ def test_the_summary_is_frozen(summary: eda.Summary) -> None:
         summary.rows = 1  # type: ignore[misc]
 
 
+@pytest.mark.full
 def test_cleveland_is_one_hospital(tmp_path: Path) -> None:
     summary = eda.write(cohorts.load("cleveland", treatment="raw"), tmp_path)
     assert (summary.rows, summary.without_disease, summary.with_disease) == (303, 164, 139)
@@ -212,6 +213,7 @@ def test_a_cohort_without_both_classes_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 def test_an_attribute_that_nobody_has_is_no_obstacle(everyone: Cohort, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -221,6 +223,7 @@ def test_an_attribute_that_nobody_has_is_no_obstacle(everyone: Cohort, tmp_path:
     assert "NaN" not in (tmp_path / "summary.json").read_text()
 
 
+@pytest.mark.full
 def test_two_patients_are_enough(everyone: Cohort, tmp_path: Path) -> None:
     first = [int(np.flatnonzero(everyone.y == label)[0]) for label in (0, 1)]
     with warnings.catch_warnings():
@@ -237,6 +240,7 @@ def test_all_files_are_written(folder: Path, summary: eda.Summary) -> None:
     )
 
 
+@pytest.mark.full
 def test_the_same_patients_make_the_same_bytes(
     folder: Path, everyone: Cohort, tmp_path: Path
 ) -> None:
@@ -397,6 +401,7 @@ def test_an_unknown_cohort_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 def test_a_home_that_cannot_be_written_is_one_line_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

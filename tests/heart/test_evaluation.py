@@ -142,6 +142,7 @@ def test_the_seed_decides_the_bounds() -> None:
     assert intervals(y, p, seed=5) == intervals(y, p, seed=5) != intervals(y, p, seed=6)
 
 
+@pytest.mark.full
 def test_bounds_are_those_of_a_bootstrap_row_by_row() -> None:
     y, p = simulated(100, seed=1)
     rng = np.random.default_rng(99)
@@ -173,6 +174,7 @@ def test_roc_auc_is_resampled_within_the_classes(seed: int) -> None:
     assert intervals(y, p, seed=seed)["roc_auc"].low == pytest.approx(0.4)
 
 
+@pytest.mark.full
 def test_about_95_of_100_intervals_hold_the_truth() -> None:
     truth = norm.cdf(1.5 / math.sqrt(2))
     found = [intervals(*simulated(60, seed=seed), resamples=200)["roc_auc"] for seed in range(200)]

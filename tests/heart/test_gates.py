@@ -92,6 +92,7 @@ def test_every_verdict_tells_rule_and_value(honest: Evidence) -> None:
         assert any(character.isdigit() for character in gate.found) or gate.name == "audit"
 
 
+@pytest.mark.full
 def test_inverted_labels_are_stopped_by_the_directions(train: Cohort) -> None:
     inverted = replace(train, y=1 - train.y)
     assert {f"direction of {name}" for name in ("ca", "oldpeak", "exang", "thalach")} <= stopped(
@@ -106,6 +107,7 @@ def test_a_leaked_column_is_too_good_to_be_true(train: Cohort) -> None:
     assert "too good to be true" in stopped(evidence_of(replace(train, X=leaked)))
 
 
+@pytest.mark.full
 def test_labels_without_relation_are_stopped(train: Cohort) -> None:
     noise = replace(train, y=np.random.default_rng(0).permutation(train.y))
     assert {"beats the dummy", "ROC-AUC floor", "Brier skill"} <= stopped(evidence_of(noise))

@@ -283,6 +283,7 @@ def hear(other: subprocess.Popen[str]) -> str:
     return other.stdout.readline()
 
 
+@pytest.mark.full
 def test_two_that_promote_at_once_leave_alias_and_pointer_alike(store: Store) -> None:
     versions = [store.register(), store.register(0.4)]
     command = [sys.executable, "-c", PROMOTE, str(store.settings.home)]
@@ -338,6 +339,7 @@ def lock(store: Store) -> Iterator[None]:
         yield
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("lock")
 def test_a_locked_database_is_told_soon(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()

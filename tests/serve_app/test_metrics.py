@@ -103,6 +103,7 @@ def test_the_model_is_named(client: httpx.Client, bundle: Bundle) -> None:
     assert total(metrics, "heart_model_loaded") == 1
 
 
+@pytest.mark.full
 def test_gauges_do_not_vanish(client: httpx.Client) -> None:
     scrape_until(client, lambda found: "heart_model_loaded" in found)
     time.sleep(2.5 * ray._config.metrics_report_interval_ms() / 1000)

@@ -140,6 +140,7 @@ def _at(where: str, change: Callable[[Any], Any]) -> Change:
     return lambda path, told: change(told) if path == where else told
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "failed"),
     [

@@ -21,6 +21,7 @@ from serve_app.deployment import Heart
 from tests.serve_app.browsing import browsing
 from tests.serve_app.logs import eventually, log_lines
 
+pytestmark = pytest.mark.full
 # pandas is no concern of ours: Ray Serve imports it where it is installed.
 HEAVY = {"sklearn", "mlflow", "matplotlib", "optuna", "ray.tune"}
 

@@ -129,6 +129,7 @@ def test_a_damaged_database_is_named_and_left_as_it_is(tmp_path: Path, typed: Ty
     assert not (home / "search").exists()
 
 
+@pytest.mark.full
 def test_a_locked_database_is_named(champion_home: Path, typed: Typed) -> None:
     with sqlite3.connect(champion_home / "mlflow.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -180,6 +180,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         Journal(tmp_path / "file" / "a-search").begin(HEADER)
 
 
+@pytest.mark.full
 def test_a_full_disk_is_told_and_costs_the_last_line_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a-search"
     done = subprocess.run(

@@ -81,6 +81,7 @@ def test_a_model_that_learnt_nothing_is_stopped(plan: Plan) -> None:
     assert "ROC-AUC floor: lower bound" in decision.reason
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("spoil", "finding"),
     [
@@ -123,6 +124,7 @@ def test_another_cohort_is_never_champion(first: Evaluation) -> None:
     assert decision.reason == "cohort cleveland: the served cohort is all"
 
 
+@pytest.mark.full
 def test_another_cohort_does_not_meet_the_champion(plan: Plan) -> None:
     cleveland = plan_of()
     evaluation = evaluate(

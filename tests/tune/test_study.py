@@ -57,6 +57,7 @@ def test_a_hospital_is_scored_by_models_of_the_others(patients: Cohort) -> None:
     assert found.scores["roc_auc"].value == pytest.approx(0.87, abs=0.02)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("family", ["logistic_regression", "gradient_boosting", "svm"])
 def test_the_same_figures_twice(patients: Cohort, family: str) -> None:
     rows = np.random.default_rng(0).choice(len(patients), 200, replace=False)
