@@ -9,9 +9,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from heart.assessment import Assessment, Group
-from heart.bundle import EVALUATION_FILE, Bundle, Metadata
+from heart.bundle import EVALUATION_FILE, Bundle
 from heart.errors import BundleError
 from heart.gates import Evaluation, Gate
+from heart.metadata import Metadata
 from heart.promotions import Promotion
 
 TEST: Final = "test"

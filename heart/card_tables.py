@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from heart.assessment import Group, Hospital
 from heart.attributes import ATTRIBUTES, Attribute
-from heart.bundle import Range
 from heart.calibration import METHODS
 from heart.card_facts import TEST, Card
 from heart.evaluation import Interval
+from heart.metadata import Range
 
 UNDEFINED: Final = "undefined"
 WITHHELD: Final = "withheld"

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from heart.attributes import ATTRIBUTES, NAMES, Attribute
-from heart.bundle import Bundle, Recipe
+from heart.bundle import Bundle
 from heart.coalitions import Bools, Integers, Method, design
+from heart.metadata import Recipe
 
 Row = npt.NDArray[np.floating[Any]]
 

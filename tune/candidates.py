@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from heart.errors import UsageError
-from tune.spaces import Choice, Distribution, FamilySpace, Integer, LogUniform, Space, Uniform
+from tune.space import Choice, Distribution, FamilySpace, Integer, LogUniform, Space, Uniform
 
 if TYPE_CHECKING:
     import optuna  # Every worker imports this module, and none needs optuna.

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from heart import lineage
-from heart.bundle import Bundle, Lineage, save_bundle
+from heart.bundle import Bundle, save_bundle
 from heart.errors import PromotionError, TrackingError
 from heart.files import sha256, write_json, write_whole
 from heart.gates import Evaluation, evaluation_of
+from heart.metadata import Lineage
 from heart.registry import Registry
 from tune import report, winner
 from tune.leaderboard import Entry, as_csv, rank

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from heart.errors import UsageError
 from heart.pipelines import estimator
-from tune.spaces import Choice, FamilySpace, Integer, LogUniform, Space, Uniform
+from tune.space import Choice, FamilySpace, Integer, LogUniform, Space, Uniform
 from tune.trial import Folds
 
 Values = Callable[[object], tuple[Any, ...]]

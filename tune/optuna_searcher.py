@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from tune.candidates import TRIES_PER_CANDIDATE, Candidate, fixed, suggest
 from tune.searchers import ListSearcher, config_of
-from tune.spaces import Space
+from tune.space import Space
 from tune.trial import OBJECTIVE
 
 

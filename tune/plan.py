@@ -11,7 +11,8 @@ from heart.errors import UsageError
 from tune.candidates import Candidate, grid, sample
 from tune.feasibility import check_feasible
 from tune.options import Options
-from tune.spaces import Space, find_space
+from tune.space import Space
+from tune.spaces import find_space
 from tune.trial import Folds, make_folds
 
 

@@ -13,13 +13,14 @@ from threadpoolctl import threadpool_limits
 from heart import pipelines
 from heart.assessment import Assessment, Predicted, assess
 from heart.audit import audit
-from heart.bundle import Bundle, Recipe, open_session, run_graph
+from heart.bundle import Bundle, open_session, run_graph
 from heart.calibration import Floats
 from heart.cohorts import Cohort
 from heart.conversion import probabilities
 from heart.errors import UsageError
 from heart.evaluation import scores
 from heart.gates import Evaluation, Evidence, Gate, Scored, failures, judge
+from heart.metadata import Recipe
 from heart.settings import Settings
 from tune.plan import Plan
 from tune.trial import Fold, make_folds

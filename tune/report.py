@@ -13,7 +13,7 @@ from heart.evaluation import Floats, Labels
 from tune.leaderboard import Entry
 from tune.plan import Plan
 from tune.result import Result
-from tune.spaces import Choice, Integer, LogUniform, Uniform
+from tune.space import Choice, Integer, LogUniform, Uniform
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,20 @@ import socket
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import ray
 from ray import tune as ray_tune
 from ray.exceptions import RayActorError
-from ray.tune import Callback, RunConfig, Stopper, TuneConfig, Tuner
-from ray.tune.experiment import Trial
+from ray.tune import RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from heart.errors import UsageError
-from tune.candidates import Candidate
-from tune.journal import TrialRecord, record_of
+from tune.journal import TrialRecord
 from tune.plan import Plan
+from tune.recording import MAX_FAILURES, Fitting, Recorder, StopNow
 from tune.searchers import ListSearcher
 from tune.starting_line import StartingLine
 from tune.trial import OBJECTIVE, CandidateTrial
@@ -42,7 +39,6 @@ TUNE_VARIABLES: Final = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-MAX_FAILURES: Final = 3
 REDUCTION_FACTOR: Final = 2
 """Over five folds ASHA then cuts after folds 1, 2 and 4."""
 TICK_S: Final = 0.1
@@ -51,18 +47,6 @@ GRACE_S: Final = 0.5
 END_S: Final = 1.0
 
 Ending = Literal["complete", "time_budget", "interrupted"]
-
-
-@dataclass
-class Fitting:
-    """A search under way: what has ended, what is running, and whether it is to stop."""
-
-    plan: Plan
-    on_record: Callable[[TrialRecord], None]
-    workers: int = 1
-    running: set[str] = field(default_factory=set)
-    stop: threading.Event = field(default_factory=threading.Event)
-    failure: BaseException | None = None
 
 
 @contextlib.contextmanager
@@ -188,8 +172,8 @@ def _tuner(fitting: Fitting, known: Sequence[TrialRecord], line: Any, storage: s
         run_config=RunConfig(
             storage_path=storage,
             verbose=0,
-            stop=_StopNow(fitting.stop),
-            callbacks=[_Recorder(fitting, searcher)],
+            stop=StopNow(fitting.stop),
+            callbacks=[Recorder(fitting, searcher)],
             failure_config=ray_tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
@@ -217,80 +201,6 @@ def _scheduler(plan: Plan) -> TrialScheduler:
         grace_period=1,
         reduction_factor=REDUCTION_FACTOR,
     )
-
-
-class _NotPickled:
-    """Tune pickles its configuration for ``Tuner.restore``; nothing is restored from it here."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _StopNow(_NotPickled, Stopper):
-    """Stops every trial once the main thread says so."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self._stop.is_set()
-
-    def stop_all(self) -> bool:
-        return self._stop.is_set()
-
-
-class _Recorder(_NotPickled, Callback):
-    """Hands each trial that ends to the search."""
-
-    def __init__(self, fitting: Fitting, searcher: ListSearcher) -> None:
-        self._fitting, self._searcher = fitting, searcher
-        self._losses: Counter[str] = Counter()
-
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """A trial that a worker takes."""
-        self._fitting.running.add(trial.trial_id)
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """A trial whose worker was lost, and which waits for another."""
-        self._fitting.running.discard(trial.trial_id)
-
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """A trial that finished, failed by its own error, or was stopped by the scheduler."""
-        self._fitting.running.discard(trial.trial_id)
-        if not self._fitting.stop.is_set():
-            self._record(trial, trial.last_result)
-
-    def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """A trial whose worker was lost again and again, or just when it was to take it.
-
-        The latter Tune gives up at once, so the candidate is handed back. Counted is how often
-        it was given up: of one worker that dies Tune may count several failures.
-        """
-        self._fitting.running.discard(trial.trial_id)
-        if self._fitting.stop.is_set():
-            return
-        candidate = Candidate(**trial.config["candidate"])
-        self._losses[candidate.id] += 1
-        losses = self._losses[candidate.id]
-        if losses <= MAX_FAILURES:
-            self._searcher.again(candidate)
-        else:
-            self._record(
-                trial, {"error_message": f"given up {losses} times, as its workers were lost"}
-            )
-
-    def _record(self, trial: Trial, result: dict[str, Any]) -> None:
-        folds = len(self._fitting.plan.data)
-        record = record_of(trial.config, result, folds=folds, ended=time.time())
-        self._fitting.on_record(record)
 
 
 def _check_answers(address: str) -> None:

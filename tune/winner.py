@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from heart import pipelines
 from heart.assessment import defined
 from heart.attributes import NUMERIC
-from heart.bundle import Lineage, Metadata, Range, Recipe
 from heart.calibration import Calibration
 from heart.comparison import score_interval
 from heart.conversion import PARITY_BOUND, parity, probabilities, to_onnx
@@ -21,6 +20,7 @@ from heart.errors import BundleError, UsageError
 from heart.evaluation import Interval, intervals
 from heart.explanation import reference_patient
 from heart.files import sha256
+from heart.metadata import Lineage, Metadata, Range, Recipe
 from heart.settings import Settings
 from tune.leaderboard import Entry, preferred
 from tune.out_of_fold import OutOfFold, out_of_fold

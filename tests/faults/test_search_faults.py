@@ -24,7 +24,7 @@ from heart.settings import Settings
 from serve_app.environment import free_port
 from tune.journal import Journal
 from tune.plan import make_plan
-from tune.runner import MAX_FAILURES
+from tune.recording import MAX_FAILURES
 from tune.search import INTERRUPTED_EXIT
 from tune.tracking import SEARCH_TAG, TRIAL_TAG
 

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from heart import cohorts, pipelines
 from heart.attributes import NUMERIC
-from heart.bundle import Lineage, Metadata, Range, Recipe, save_bundle
+from heart.bundle import save_bundle
 from heart.calibration import Calibration
 from heart.cohorts import Cohort
 from heart.conversion import to_onnx
@@ -17,6 +17,7 @@ from heart.decision import Bounds
 from heart.evaluation import Interval
 from heart.explanation import reference_patient
 from heart.files import sha256
+from heart.metadata import Lineage, Metadata, Range, Recipe
 
 RECIPE = Recipe(family="logistic_regression", params={"C": 0.1}, preprocessing="default")
 EVALUATION = b"{}"

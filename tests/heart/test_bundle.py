@@ -27,7 +27,6 @@ from heart.bundle import (
     PROBABILITY_OUTPUT,
     Bundle,
     Champion,
-    Metadata,
     load_bundle,
     load_champion,
     open_session,
@@ -40,6 +39,7 @@ from heart.cohorts import Cohort
 from heart.conversion import PARITY_BOUND, probabilities, to_onnx
 from heart.errors import BundleError
 from heart.files import sha256
+from heart.metadata import Metadata
 from heart.pipelines import build
 from tests.heart.conftest import EVALUATION
 from tests.heart.families import PARAMS, SERVABLE

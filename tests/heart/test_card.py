@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 from heart import card, card_figures, card_tables, cohorts, pipelines, promotions, tripod
 from heart.assessment import Assessment, Bin, Group, Predicted, assess
 from heart.attributes import ATTRIBUTES
-from heart.bundle import Bundle, Metadata, save_bundle
+from heart.bundle import Bundle, save_bundle
 from heart.calibration import Floats, fit_calibration
 from heart.calibration_choice import choose_calibration
 from heart.card_facts import Card, headline
@@ -31,6 +31,7 @@ from heart.errors import BundleError, run_main
 from heart.evaluation import Interval
 from heart.files import sha256
 from heart.gates import Evaluation, Gate
+from heart.metadata import Metadata
 from heart.promotions import Promotion
 from heart.provenance import SOURCE
 from heart.registry import Registry

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 
 from heart import coalitions
 from heart.attributes import ATTRIBUTES, CATEGORICAL, NAMES, NUMERIC, parse_patient
-from heart.bundle import METADATA_FILE, Bundle, Metadata, Recipe, load_bundle
+from heart.bundle import METADATA_FILE, Bundle, load_bundle
 from heart.calibration import Calibration, logit
 from heart.coalitions import exact, sampled
 from heart.cohorts import Cohort
@@ -31,6 +31,7 @@ from heart.explanation import (
     mixtures,
     reference_patient,
 )
+from heart.metadata import Metadata, Recipe
 from heart.pipelines import FAMILIES, build
 from tests.heart.families import PARAMS, SERVABLE
 from tune.spaces import SPACES

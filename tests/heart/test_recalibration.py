@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heart.bundle import Bundle, Metadata
+from heart.bundle import Bundle
 from heart.calibration import expit, logit
 from heart.cohorts import Cohort
 from heart.errors import BundleError, DataError, run_main
 from heart.hospital import load_recalibration
+from heart.metadata import Metadata
 from heart.recalibration import main, recalibrate
 
 

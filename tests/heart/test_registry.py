@@ -24,7 +24,6 @@ from heart.bundle import (
     METADATA_FILE,
     MODEL_FILE,
     Champion,
-    Metadata,
     load_champion,
     read_champion,
     save_bundle,
@@ -38,6 +37,7 @@ from heart.errors import (
     TrackingError,
 )
 from heart.files import locked
+from heart.metadata import Metadata
 from heart.registry import CHALLENGER, CHAMPION, PREVIOUS, REASON_TAG, Aliases, Registry
 from heart.settings import Settings
 from heart.store import connect, experiment_id, tracking_errors

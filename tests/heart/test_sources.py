@@ -23,12 +23,12 @@ from heart.bundle import (
     METADATA_FILE,
     MODEL_FILE,
     Bundle,
-    Metadata,
     load_bundle,
     save_bundle,
 )
 from heart.errors import BundleError, StorageError
 from heart.files import sha256
+from heart.metadata import Metadata
 from heart.settings import Settings
 from heart.sources import KEPT, LOCK, Reference, fetch, reference_of
 from tests.faults.test_search_faults import mlflow_server

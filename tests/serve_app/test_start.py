@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from ray.serve import Application
 
@@ -59,6 +61,20 @@ def test_haproxy_is_used_where_there_is_one() -> None:
     assert HAPROXY.items() <= with_it.items()
     without, _ = imported(**{BINARY_VARIABLE: "/nowhere/haproxy"})
     assert not HAPROXY.keys() & without.keys()
+
+
+def test_haproxy_asks_no_port_that_another_ray_gives(client: httpx.Client) -> None:
+    """It would ask the other's replica, or proxy, as long as it has none of its own."""
+    assert client.get("/ready").status_code == 200
+    named = Path(os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
+    (found,) = named.parent.rglob(named.name)  # Serve puts it into a folder of the node's
+    asked = re.findall(r"^ *server \S+ \S+:(\d+)", found.read_text(), re.MULTILINE)
+    lowest, highest = (
+        int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX")
+    )
+    (proxy,) = {int(port) for port in asked} - set(range(lowest, highest + 1))
+    assert proxy == int(os.environ["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"])
+    assert len(asked) > 1
 
 
 def test_app(

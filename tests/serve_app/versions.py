@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 
 from heart.attributes import NAMES
-from heart.bundle import INPUT, MODEL_FILE, PROBABILITY_OUTPUT, Metadata, load_bundle, save_bundle
+from heart.bundle import INPUT, MODEL_FILE, PROBABILITY_OUTPUT, load_bundle, save_bundle
 from heart.calibration import Calibration
 from heart.files import sha256
 from heart.gates import evaluation_of
+from heart.metadata import Metadata
 from heart.sources import Reference, reference_of
 
 OLDEST = 77

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from heart.bundle import Lineage
+from heart.metadata import Lineage
 from tune.candidates import Candidate
 from tune.journal import FoldRecord, Status, TrialRecord
 from tune.options import Options
 from tune.plan import Plan, make_plan
-from tune.spaces import Space
+from tune.space import Space
 from tune.trial import METRICS, FoldScore, Preparer, encode
 
 LINEAGE = Lineage(

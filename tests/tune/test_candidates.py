@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 
 from heart.errors import UsageError
 from tune.candidates import Candidate, fixed, grid, sample, suggest
-from tune.spaces import (
-    DEFAULT,
-    REFERENCE,
-    WIDE,
-    Choice,
-    FamilySpace,
-    Integer,
-    LogUniform,
-    Space,
-    Uniform,
-)
+from tune.space import Choice, FamilySpace, Integer, LogUniform, Space, Uniform
+from tune.spaces import DEFAULT, REFERENCE, WIDE
 
 SEEDS = st.integers(0, 2**32 - 1)
 SPACES = st.sampled_from((DEFAULT, WIDE, REFERENCE))

@@ -200,7 +200,7 @@ def test_ctrl_c_ends_a_long_trial_within_five_seconds_and_resume_goes_on(tmp_pat
     home = tmp_path / "artifacts"
     space = tmp_path / "slow.py"
     space.write_text(
-        "from tune.spaces import Choice, FamilySpace, Space\n"
+        "from tune.space import Choice, FamilySpace, Space\n"
         "SLOW = Space('slow', (\n"
         "    FamilySpace('dummy', {'strategy': 'prior'}),\n"
         "    FamilySpace('logistic_regression', {'C': Choice((0.1, 1.0)), 'max_iter': 500}),\n"

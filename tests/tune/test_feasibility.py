@@ -16,7 +16,8 @@ from heart.pipelines import FAMILIES
 from tune.feasibility import check_feasible
 from tune.options import Options
 from tune.plan import Plan, make_plan
-from tune.spaces import DEFAULT, SPACES, WIDE, Choice, FamilySpace, Integer, Space, Uniform
+from tune.space import Choice, FamilySpace, Integer, Space, Uniform
+from tune.spaces import DEFAULT, SPACES, WIDE
 from tune.trial import Folds, make_folds
 
 
@@ -91,7 +92,7 @@ def test_a_plan_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "import numpy as np\n"
-        "from tune.spaces import Choice, FamilySpace, Space\n"
+        "from tune.space import Choice, FamilySpace, Space\n"
         "KNN = FamilySpace('k_nearest_neighbours', {'n_neighbors': Choice(tuple(np.arange(9)))})\n"
         "MINE = Space('mine', (KNN,))\n"
     )

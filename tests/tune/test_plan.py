@@ -123,7 +123,7 @@ def test_no_register_keeps_a_search_from_the_registry() -> None:
 def test_a_space_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from tune.spaces import Choice, FamilySpace, Space\n"
+        "from tune.space import Choice, FamilySpace, Space\n"
         "MINE = Space('mine', (FamilySpace('logistic_regression', {'C': Choice((1, 2, 3))}),))\n"
     )
     plan = make_plan(Options(space=f"{path}:MINE"))

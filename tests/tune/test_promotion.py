@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from records import LINEAGE, fitted, one_core, plan_of
 
-from heart.bundle import Bundle, Recipe
+from heart.bundle import Bundle
 from heart.errors import UsageError
 from heart.gates import Evaluation, Gate
+from heart.metadata import Recipe
 from heart.settings import Settings
 from tune.candidates import Candidate
 from tune.leaderboard import rank

@@ -17,7 +17,8 @@ from heart.settings import Settings
 from tune import runner
 from tune.candidates import Candidate
 from tune.journal import TrialRecord
-from tune.runner import Fitting, fit
+from tune.recording import MAX_FAILURES, Fitting, Recorder
+from tune.runner import fit
 from tune.searchers import ListSearcher, config_of
 from tune.searches import Search
 from tune.starting_line import StartingLine
@@ -65,7 +66,7 @@ def test_there_are_never_more_workers_than_cores(
 
 def test_a_trial_runs_from_its_start_to_its_end_and_not_while_it_waits_for_a_worker() -> None:
     fitting = Fitting(plan_of(), lambda _: None)
-    recorder = runner._Recorder(fitting, ListSearcher([]))
+    recorder = Recorder(fitting, ListSearcher([]))
     fitting.stop.set()  # nothing is recorded any more
     first, second = ({"trials": [], "trial": SimpleNamespace(trial_id=i)} for i in "12")
     seen = []
@@ -87,8 +88,8 @@ def test_a_trial_that_tune_gives_up_is_tried_again_until_it_lost_too_many_worker
     records: list[TrialRecord] = []
     candidate = Candidate("svm", {"C": 1.0})
     searcher = ListSearcher([candidate])
-    recorder = runner._Recorder(Fitting(plan_of(), records.append), searcher)
-    for number in range(runner.MAX_FAILURES + 1):
+    recorder = Recorder(Fitting(plan_of(), records.append), searcher)
+    for number in range(MAX_FAILURES + 1):
         assert searcher.suggest(str(number)) == config_of(candidate)
         assert searcher.suggest("another") is None, "it may come back"
         assert records == []

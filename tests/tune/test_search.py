@@ -31,7 +31,7 @@ POOLED = {
 BUDGET_S = 40.0
 FINAL_FIT_S = 10.0
 FINITE = """
-from tune.spaces import Choice, FamilySpace, Space
+from tune.space import Choice, FamilySpace, Space
 FINITE = Space("finite", (
     FamilySpace("logistic_regression", {"C": Choice((0.1, 1.0, 10.0)), "max_iter": 1000}),
     FamilySpace("random_forest", {"n_estimators": 50, "max_depth": Choice((None, 4, 8))}),

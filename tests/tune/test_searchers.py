@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 from tune.candidates import Candidate, grid, sample
 from tune.optuna_searcher import OptunaSearcher
 from tune.searchers import ListSearcher, config_of
-from tune.spaces import DEFAULT, REFERENCE_POOLED, WIDE, Choice, FamilySpace, Space, Uniform
+from tune.space import Choice, FamilySpace, Space, Uniform
+from tune.spaces import DEFAULT, REFERENCE_POOLED, WIDE
 from tune.trial import OBJECTIVE
 
 LINE = Space("line", (FamilySpace("svm", {"gamma": Uniform(0.0, 1.0)}),))

@@ -16,20 +16,8 @@ from heart.conversion import PARITY_BOUND, parity, to_onnx
 from heart.errors import UsageError
 from heart.pipelines import FAMILIES, build, estimator
 from tune.candidates import Candidate, grid, sample
-from tune.spaces import (
-    DEFAULT,
-    REFERENCE,
-    REFERENCE_POOLED,
-    SPACES,
-    WIDE,
-    Choice,
-    FamilySpace,
-    Integer,
-    LogUniform,
-    Space,
-    Uniform,
-    find_space,
-)
+from tune.space import Choice, FamilySpace, Integer, LogUniform, Space, Uniform
+from tune.spaces import DEFAULT, REFERENCE, REFERENCE_POOLED, SPACES, WIDE, find_space
 
 DUMMY = FamilySpace("dummy", {"strategy": "prior"})
 SERVED = [f.family for f in WIDE.families if f.family != "dummy"]
@@ -179,7 +167,7 @@ def user_file(folder: Path, text: str) -> str:
 def test_a_space_of_ones_own(tmp_path: Path) -> None:
     path = user_file(
         tmp_path,
-        "from tune.spaces import Choice, FamilySpace, Space\n"
+        "from tune.space import Choice, FamilySpace, Space\n"
         "SMALL = Space('small', (FamilySpace('logistic_regression', {'C': Choice((1, 2))}),))\n",
     )
     space = find_space(f"{path}:SMALL")
@@ -194,7 +182,7 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
         ("import no_such_module_of_mine", "no_such_module_of_mine"),
         ("import numpy as np\nnp.no_such_name", "AttributeError"),
         ("1 / 0", "ZeroDivisionError"),
-        ("from tune.spaces import Choice\nChoice(())", "Choice must have at least one value"),
+        ("from tune.space import Choice\nChoice(())", "Choice must have at least one value"),
         ("OTHER = 1", "has no Space named SMALL"),
         ("SMALL = {'dummy': {}}", "has no Space named SMALL"),
     ],

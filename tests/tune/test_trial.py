@@ -20,7 +20,8 @@ from tune.candidates import Candidate, sample
 from tune.journal import record_of
 from tune.plan import Plan
 from tune.searchers import config_of
-from tune.spaces import WIDE, FamilySpace, Space
+from tune.space import FamilySpace, Space
+from tune.spaces import WIDE
 from tune.trial import OBJECTIVE, CandidateTrial, Preparer, decode, encode, make_folds
 
 LOGISTIC = Candidate("logistic_regression", {"C": 0.1})

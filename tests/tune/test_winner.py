@@ -16,7 +16,7 @@ from heart.settings import Settings
 from tune.candidates import Candidate
 from tune.leaderboard import rank
 from tune.plan import Plan
-from tune.spaces import FamilySpace, Space
+from tune.space import FamilySpace, Space
 from tune.trial import METRICS
 from tune.winner import Winner, choose, metadata
 
