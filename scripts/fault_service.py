@@ -19,7 +19,7 @@ from processes import Stat, descendants
 import serve_app  # noqa: F401 - sets Ray's variables before Ray starts
 from heart.settings import Settings
 from heart.sources import Reference, fetch, reference_of
-from serve_app.config import serve_config
+from serve_app.config import APPLICATION, DEPLOYMENT, serve_config
 from serve_app.environment import apart, free_port
 from serve_app.user_config import UserConfig
 
@@ -56,7 +56,7 @@ class Service:
         ray.init(address=self.cluster.address, namespace="serve", log_to_driver=False)
         serve.start(http_options={"host": HOST, "port": self.port}, proxy_location="EveryNode")
         self.swap(self.versions[0])
-        self.wait(lambda: len(self.processes("ray::ServeReplica")) == 2, "two replicas")
+        self.wait(lambda: self.running() == 2, "two replicas")
 
     def add_node(self) -> None:
         """A second node, whose HAProxy stays out of the first one's way."""
@@ -90,6 +90,18 @@ class Service:
         settings = Settings(host=HOST, port=self.port)
         config = serve_config(settings, UserConfig(model=self.references[version]))
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)
+
+    def running(self) -> int:
+        """How many replicas have started whole; 0 where Serve's controller does not say."""
+        from ray import serve
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            found = serve.status().applications[APPLICATION].deployments[DEPLOYMENT]
+        except (RayError, RayServeException, KeyError):
+            return 0
+        return int(found.replica_states.get("RUNNING", 0))
 
     def processes(self, name: str) -> list[Stat]:
         """The processes under this one whose command line begins with a name, the oldest first."""

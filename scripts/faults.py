@@ -161,7 +161,7 @@ def attempt(name: str, service: Service, clients: Clients) -> Outcome:
     done = FAULTS[name](service)
     time.sleep(CALM_S)
     service.wait(
-        lambda: clients.steady() and len(service.processes("ray::ServeReplica")) == 2,
+        lambda: clients.steady() and service.running() == 2,
         f"recovery from {name}",
         timeout=RECOVERY_TIMEOUT_S,
     )

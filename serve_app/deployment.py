@@ -37,6 +37,9 @@ HEALTH_CHECK_PERIOD_S = 1
 # A replica that has this many requests at a time is busy about half of the time.
 TARGET_ONGOING_REQUESTS = 4
 GAUGES_S = 1.0
+# How long a replica that starts looks for the model it is told to serve before it is asked: one
+# without a model answers 503, and so quickly that HAProxy asks it again rather than another.
+FIRST_MODEL_S = 15.0
 
 
 class Heart:
@@ -50,7 +53,9 @@ class Heart:
         self._metrics = Metrics()
         self._model = Model(settings, log)
         self._shadow = Shadow(settings, log)
-        self._changes = Reconfiguration(self._model, self._shadow, self._metrics, log)
+        self._changes = Reconfiguration(
+            self._model, self._shadow, self._metrics, log, first_s=FIRST_MODEL_S
+        )
         self._requests = RequestLog(settings.log_level)
         self._payloads = open_payloads(settings, log, self._metrics)
         self._app = create_app(

@@ -8,6 +8,7 @@ they end.
 from __future__ import annotations
 
 import functools
+import socket
 from typing import Final
 
 import uvicorn
@@ -26,6 +27,8 @@ CONTROLS: Final = frozenset(
 # An answer takes less time than watching for the client's departure meanwhile would. It also
 # leaves a body where it is until it is read, where Serve would take all of it into memory.
 UNWATCHED: Final = (b"x-request-disconnect-disabled", b"?1")
+ACCEPTS: Final = 32
+"""New connections that a replica takes each time its event loop goes round."""
 
 
 class Front:
@@ -48,7 +51,21 @@ class Front:
 def middlewares() -> list[Middleware]:
     """What Serve's HTTP servers wrap around themselves (see `serve_app.environment`)."""
     quiet_server()
+    uvicorn.Server = Server  # type: ignore[misc]
     return [Middleware(Front)]
+
+
+class Server(uvicorn.Server):
+    """Takes more than one new connection each time that the event loop goes round.
+
+    libuv, which runs the loop, accepts one a socket. A replica that is flooded goes round ten
+    times a second: the others would wait for seconds, HAProxy's health check among them.
+    """
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on each socket several times."""
+        again = [sock.dup() for sock in sockets or () for _ in range(ACCEPTS - 1)]
+        await super().serve(sockets=[*(sockets or ()), *again] or None)
 
 
 def quiet_server() -> None:

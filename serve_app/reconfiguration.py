@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Final
 
 from heart.calibration import Calibration
 from heart.errors import HeartError, NoModelError, UsageError
@@ -16,6 +18,9 @@ from serve_app.metrics import Metrics
 from serve_app.model import Model
 from serve_app.shadow import Shadow
 from serve_app.user_config import UserConfig, read_user_config
+
+AGAIN_S: Final = 0.5
+"""How soon a replica that starts looks again for the model that is named."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,21 @@ class State:
 class Reconfiguration:
     """Changes a replica's model and shadow one order at a time, and never raises.
 
-    Serve ends a replica whose ``reconfigure`` raises, and with it its model that worked.
+    Serve ends a replica whose ``reconfigure`` raises, and with it its model that worked. A replica
+    that starts and has not got the model that is named looks again for ``first_s`` seconds, in
+    which Serve sends it no request and the others answer.
     """
 
-    def __init__(self, model: Model, shadow: Shadow, metrics: Metrics, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        model: Model,
+        shadow: Shadow,
+        metrics: Metrics,
+        log: logging.Logger,
+        *,
+        first_s: float = 0.0,
+    ) -> None:
+        self._first_s = first_s
         self._model, self._shadow = model, shadow
         self._metrics, self._log = metrics, log
         self._wanted: UserConfig | None = None
@@ -67,7 +83,15 @@ class Reconfiguration:
             for done in (await self._load_model(), await self._load_shadow()):
                 if not done:
                     self._metrics.count_reconfigure_failure()
+            await self._first_model(wanted)
             self._done = wanted
+
+    async def _first_model(self, wanted: UserConfig) -> None:
+        ends = time.monotonic() + self._first_s
+        self._first_s = 0.0
+        while wanted.model and self._model.bundle is None and time.monotonic() < ends:
+            await asyncio.sleep(AGAIN_S)
+            await self._load_model()
 
     async def wait(self, poll_s: float) -> None:
         """Look for the first model every ``poll_s`` seconds until there is one."""

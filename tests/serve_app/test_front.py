@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 
-from serve_app.front import CONTROLS, UNWATCHED, Front, quiet_server
+from serve_app.front import CONTROLS, UNWATCHED, Front, Server, quiet_server
 
 
 def passed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -44,3 +47,36 @@ def test_uvicorn_is_quiet_and_trusts_nobody(monkeypatch: pytest.MonkeyPatch) -> 
     config = uvicorn.Config("none:none", port=0)
     assert not config.server_header
     assert not config.proxy_headers
+
+
+@pytest.mark.parametrize(("kind", "taken"), [(Server, True), (uvicorn.Server, False)])
+def test_many_new_connections_are_taken_at_once(kind: type[uvicorn.Server], taken: bool) -> None:
+    """However long the event loop takes to go round; uvicorn's own server is there to compare."""
+
+    async def count(port: int, server: uvicorn.Server) -> int:
+        with contextlib.ExitStack() as clients:
+            for _ in range(20):  # while the loop does something else, as it is this thread
+                clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return len(server.server_state.connections)
+
+    async def serve() -> int:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            raise AssertionError
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = kind(uvicorn.Config(app, lifespan="off", log_config=None))
+            work = asyncio.create_task(server.serve(sockets=[listening]))
+            while not server.started:
+                await asyncio.sleep(0.01)
+            address = listening.getsockname()
+            found = await count(address[1], server)
+            server.should_exit = True
+            await work
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert (runner.run(serve()) == 20) == taken
