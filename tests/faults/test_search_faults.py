@@ -252,7 +252,7 @@ def test_a_tracking_server_that_stalls_and_dies(tmp_path: Path) -> None:
     check_resumed(run, settings, tmp_path)
 
 
-@pytest.mark.full
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_ctrl_c_does_not_wait_for_a_tracking_server_that_stalls(tmp_path: Path) -> None:
     with stalled(tmp_path) as (run, settings):

@@ -198,7 +198,7 @@ def test_a_planted_better_challenger_is_promoted_and_a_worse_one_is_not(honest: 
         assert ("against the champion" not in stopped(met)) is promoted
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_an_equal_challenger_is_promoted_no_more_often_than_the_stated_error_rate() -> None:
     """200 challengers that see other, equally good columns than their champion."""
     challengers, rate = 200, 0.025
