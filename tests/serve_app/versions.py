@@ -33,8 +33,9 @@ def version(
     """A bundle like another's, with another graph, evaluation or other metadata."""
     bundle = load_bundle(of, version="of")
     graph = (of / MODEL_FILE).read_bytes() if graph is None else graph
-    changed = bundle.metadata.model_dump() | {"onnx_sha256": sha256(graph)} | metadata
     evaluation = bundle.evaluation if evaluation is None else evaluation
+    sums = {"onnx_sha256": sha256(graph), "evaluation_sha256": sha256(evaluation)}
+    changed = bundle.metadata.model_dump() | sums | metadata
     save_bundle(to, graph, Metadata.model_validate(changed), evaluation=evaluation)
     return reference_of(to, number)
 
