@@ -64,8 +64,9 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on each socket several times."""
-        again = [sock.dup() for sock in sockets or () for _ in range(ACCEPTS - 1)]
-        await super().serve(sockets=[*(sockets or ()), *again] or None)
+        if sockets is not None:
+            sockets = [*sockets, *(sock.dup() for sock in sockets for _ in range(ACCEPTS - 1))]
+        await super().serve(sockets)
 
 
 def quiet_server() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -83,15 +82,12 @@ class Reconfiguration:
             for done in (await self._load_model(), await self._load_shadow()):
                 if not done:
                     self._metrics.count_reconfigure_failure()
-            await self._first_model(wanted)
             self._done = wanted
-
-    async def _first_model(self, wanted: UserConfig) -> None:
-        ends = time.monotonic() + self._first_s
-        self._first_s = 0.0
-        while wanted.model and self._model.bundle is None and time.monotonic() < ends:
-            await asyncio.sleep(AGAIN_S)
-            await self._load_model()
+        first_s, self._first_s = self._first_s, 0.0
+        if wanted.model is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(first_s):
+                    await self.wait(AGAIN_S)
 
     async def wait(self, poll_s: float) -> None:
         """Look for the first model every ``poll_s`` seconds until there is one."""

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from serve_app.front import CONTROLS, UNWATCHED, Front, Server, quiet_server
+from serve_app.front import CONTROLS, UNWATCHED, Front, Server, middlewares, quiet_server
 
 
 def passed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -47,6 +47,14 @@ def test_uvicorn_is_quiet_and_trusts_nobody(monkeypatch: pytest.MonkeyPatch) -> 
     config = uvicorn.Config("none:none", port=0)
     assert not config.server_header
     assert not config.proxy_headers
+
+
+def test_serves_servers_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn, "Config", uvicorn.Config)
+    monkeypatch.setattr(uvicorn, "Server", uvicorn.Server)
+    (front,) = middlewares()
+    assert front.cls is Front
+    assert uvicorn.Server is Server
 
 
 @pytest.mark.parametrize(("kind", "taken"), [(Server, True), (uvicorn.Server, False)])
