@@ -11,6 +11,7 @@ import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 from heart.errors import (
@@ -25,6 +26,7 @@ CODINGS: tuple[Coding, ...] = get_args(Coding)
 MISSING = math.nan
 SHOWN_LENGTH = 40
 SHOWN_INTEGER = 10**SHOWN_LENGTH
+_NUMBER = (int, float)  # to write int | float makes a new object each time
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Attribute:
             return MISSING
         if isinstance(value, str):
             return self._parse_word(value, coding)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, _NUMBER):
             raise self._refusal(value, coding)
         if self.words:
             return self._parse_code(value, coding)
@@ -94,11 +96,17 @@ class Attribute:
         raise self._refusal(word, coding)
 
     def _parse_code(self, value: float, coding: Coding) -> float:
-        if value not in self.codes(coding):
-            raise self._refusal(value, coding)
-        code = int(value)
-        uci = code if coding == "uci" else self.kaggle.get(code, code)
-        return MISSING if uci is None else float(uci)
+        try:
+            return self._meanings[coding][value]
+        except KeyError:
+            raise self._refusal(value, coding) from None
+
+    @cached_property
+    def _meanings(self) -> Mapping[Coding, Mapping[float, float]]:
+        """UCI's code for each code of a coding, NaN where that means missing."""
+        uci = {float(code): float(code) for code in self.words}
+        known = {float(k): MISSING if v is None else float(v) for k, v in self.kaggle.items()}
+        return {"uci": uci, "kaggle": known or uci}
 
     def _parse_number(self, value: float) -> float:
         if self.zero_is_missing and value == 0:
@@ -242,6 +250,8 @@ NAMES: tuple[str, ...] = tuple(attribute.name for attribute in ATTRIBUTES)
 NUMERIC: tuple[str, ...] = tuple(a.name for a in ATTRIBUTES if a.kind == "numeric")
 CATEGORICAL: tuple[str, ...] = tuple(a.name for a in ATTRIBUTES if a.kind == "categorical")
 BY_NAME: Mapping[str, Attribute] = {attribute.name: attribute for attribute in ATTRIBUTES}
+_PARSERS = tuple((a.name, a.parse) for a in ATTRIBUTES)
+_REQUIRED = tuple((column, a.name) for column, a in enumerate(ATTRIBUTES) if a.required)
 
 
 def parse_patient(fields: Mapping[str, object], coding: Coding = "uci") -> list[float]:
@@ -256,12 +266,11 @@ def parse_patient(fields: Mapping[str, object], coding: Coding = "uci") -> list[
                 f"{_shown(name)} is no attribute; the attributes are {', '.join(NAMES)}",
                 field=name[:SHOWN_LENGTH],
             )
-    values = [a.parse(fields.get(a.name), coding) for a in ATTRIBUTES]
-    for attribute, value in zip(ATTRIBUTES, values, strict=True):
-        if attribute.required and math.isnan(value):
+    values = [parse(fields.get(name), coding) for name, parse in _PARSERS]
+    for column, name in _REQUIRED:
+        if math.isnan(values[column]):
             raise MissingAttributeError(
-                f"{attribute.name} is required: no patient of the training data lacks it",
-                field=attribute.name,
+                f"{name} is required: no patient of the training data lacks it", field=name
             )
     return values
 

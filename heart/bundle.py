@@ -29,6 +29,8 @@ EVALUATION_FILE = "evaluation.json"
 CHAMPION_FILE = "champion.json"
 INPUT = "attributes"
 PROBABILITY_OUTPUT = "probabilities"
+DEPENDENT = "quadratic_discriminant"
+"""The family whose sums onnxruntime takes in another order for another number of rows."""
 
 _REFUSALS = (
     runtime_errors.Fail,
@@ -84,10 +86,15 @@ class Bundle:
         self._session = open_session(graph)
         known = metadata.training_ranges
         self._ranges = tuple(
-            (column, attribute.name, known[attribute.name])
+            (column, attribute.name, known[attribute.name].low, known[attribute.name].high)
             for column, attribute in enumerate(ATTRIBUTES)
             if attribute.name in known
         )
+
+    @property
+    def rows_are_independent(self) -> bool:
+        """Whether a row's answer is the same to the last bit, whichever rows are beside it."""
+        return self.metadata.recipe.family != DEPENDENT
 
     def predict(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Probabilities of disease, shape (n,), for rows of shape (n, 13), NaN where missing."""
@@ -105,10 +112,9 @@ class Bundle:
     def warnings(self, patient: Sequence[float]) -> list[str]:
         """Which attributes of one patient lie outside what the model was trained on."""
         return [
-            f"{name} {patient[column]:g} is outside the training range {known.low:g} to "
-            f"{known.high:g}"
-            for column, name, known in self._ranges
-            if patient[column] < known.low or patient[column] > known.high
+            f"{name} {patient[column]:g} is outside the training range {low:g} to {high:g}"
+            for column, name, low, high in self._ranges
+            if patient[column] < low or patient[column] > high
         ]
 
 
@@ -141,9 +147,9 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
 def run_graph(session: onnxruntime.InferenceSession, rows: Rows) -> npt.NDArray[np.float64]:
     """Probabilities of disease, shape (n,), for rows of shape (n, 13), in float32 in the graph.
 
-    A row's answer does not depend on the rows beside it, to the last bit but for quadratic
-    discriminants, whose sums onnxruntime takes in another order (4e-7). One row alone goes in
-    twice: a matrix of one row takes another way and would differ in the last bit.
+    A row's answer does not depend on the rows beside it, to the last bit but for `DEPENDENT`,
+    where it does by up to 4e-7. One row alone goes in twice: a matrix of one row takes another
+    way and would differ in the last bit.
     """
     table = np.asarray(rows, dtype=np.float32)
     if len(table) == 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
@@ -80,9 +81,7 @@ def _too_large(limit: int) -> BodyTooLargeError:
 def parse_object(body: bytes) -> dict[str, Any]:
     """One JSON object by RFC 8259, names unique; raises `MalformedBodyError`."""
     try:
-        content = json.loads(
-            body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique
-        )
+        content = DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
         raise MalformedBodyError(f"the body is not UTF-8: byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -103,15 +102,16 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in content:
-            raise MalformedBodyError(
-                f'"{_shown(name)}" is given more than once', field=_shown(name)
-            )
-        content[name] = value
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = Counter(name for name, _ in pairs)
+        twice = _shown(names.most_common(1)[0][0])
+        raise MalformedBodyError(f'"{twice}" is given more than once', field=twice)
     return content
 
 
 def _shown(text: str) -> str:
     return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
+
+
+DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)

@@ -29,8 +29,10 @@ HAPROXY: Final[Mapping[str, str]] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # A replica that dies before it answers loses nothing, nor does one without a model, or one
-    # that is too busy where another is not: another one is asked.
+    # that is too busy where another is not: another one is asked, once. With more tries (three
+    # by default) a flood would be several floods.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response 503",
+    "RAY_SERVE_HAPROXY_RETRIES": "1",
     # HAProxy's manager reads a line of HAProxy's for each request, and it is Python. What the
     # replicas count says the same, and HAProxy has an exporter of its own.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",

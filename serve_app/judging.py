@@ -91,14 +91,20 @@ def parse_batch(patients: Sequence[object], coding: Coding) -> Batch:
 
 
 def _verdict(bundle: Bundle, patient: Sequence[float], probability: float) -> Verdict:
-    diseased = probability >= bundle.metadata.threshold
+    metadata = bundle.metadata
     return {
-        "prediction": 1 if diseased else 0,
+        "prediction": 1 if probability >= metadata.threshold else 0,
         "probability": probability,
-        "decision": bundle.metadata.bounds.decide(probability),
-        "imputed": [n for n, value in zip(NAMES, patient, strict=True) if math.isnan(value)],
+        "decision": metadata.bounds.decide(probability),
+        "imputed": _missing(patient),
         "warnings": bundle.warnings(patient),
     }
+
+
+def _missing(patient: Sequence[float]) -> list[str]:
+    if not math.isnan(sum(patient)):  # most patients lack nothing
+        return []
+    return [name for name, value in zip(NAMES, patient, strict=True) if math.isnan(value)]
 
 
 def _placed(

@@ -10,9 +10,7 @@ from starlette.responses import Response
 
 from heart.attributes import CODINGS, Coding, parse_patient
 from heart.bundle import Bundle
-from heart.errors import (
-    InvalidValueError,
-)
+from heart.errors import InvalidValueError
 from serve_app import exposition
 from serve_app.answers import (
     Health,
@@ -25,7 +23,7 @@ from serve_app.answers import (
 from serve_app.batching import Batching
 from serve_app.bodies import read_bytes, read_object
 from serve_app.explaining import Explaining
-from serve_app.judging import judge
+from serve_app.gathering import Gathering
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 from serve_app.payloads import PayloadLog, patient_id
@@ -50,7 +48,8 @@ class Routes:
         self._model = model
         self._metrics = metrics
         self._payloads, self._shadow = payloads, shadow
-        self._batching, self._explaining = Batching(), Explaining()
+        self._gathering, self._batching = Gathering(), Batching()
+        self._explaining = Explaining()
         self._body_timeout_s = body_timeout_s
 
     async def health(self, request: Request) -> Response:
@@ -90,7 +89,7 @@ class Routes:
         coding = read_coding(request)
         content = await read_object(request, limit=PATIENT_BYTES, timeout_s=self._body_timeout_s)
         patient = parse_patient(content, coding)
-        (verdict,) = judge(bundle, [patient])
+        verdict = await self._gathering.judge(bundle, patient)
         self._keep(request, bundle, [patient], [verdict])
         answer: Prediction = {
             **verdict,
