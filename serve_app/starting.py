@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import click
 import ray
 from ray import serve
 
 from heart.settings import Settings
+from serve_app.deployment import listening_on
 from serve_app.environment import NO_HAPROXY, has_haproxy
+
+LOOK_S: Final = 0.05
 
 
 def start(settings: Settings) -> None:
@@ -24,7 +30,22 @@ def start(settings: Settings) -> None:
     if not has_haproxy():
         print(NO_HAPROXY, file=sys.stderr)
     ray.init(address=_address(), namespace="serve")
-    serve.start(http_options={"host": settings.host, "port": settings.port})
+    start_serve({"host": settings.host, "port": settings.port})
+
+
+def start_serve(http_options: dict[str, Any]) -> None:
+    """Start Serve and return when its controller runs: a replica starts while its proxies do.
+
+    `serve.start` waits for the proxies. So does ``serve run`` once the replica is there, and it
+    is that which says so where they do not come.
+    """
+    threads = ThreadPoolExecutor(1, "serve-start")
+    started = threads.submit(serve.start, http_options=http_options)
+    threads.shutdown(wait=False)
+    while not started.done() and listening_on() is None:
+        time.sleep(LOOK_S)
+    if started.done():
+        started.result()
 
 
 def _address() -> str:

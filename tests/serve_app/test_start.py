@@ -8,14 +8,18 @@ import re
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from ray import serve
 from ray.serve import Application
 
 import serve_app
 from heart.settings import PRIVACY, Settings
+from serve_app import starting
 from serve_app.deployment import build
 from serve_app.environment import BINARY_VARIABLE, HAPROXY, VARIABLES, few_files
 
@@ -95,3 +99,31 @@ def test_settings_reach_the_deployment() -> None:
     deployment = build(Settings(home=Path("somewhere"), num_replicas=3))._bound_deployment
     assert deployment.num_replicas == 3
     assert deployment.init_args[0].home == Path("somewhere").resolve()
+
+
+def test_a_start_goes_on_as_soon_as_there_is_a_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies come while the replica does."""
+    proxies, asked = threading.Event(), list[dict[str, Any]]()
+
+    def start(http_options: dict[str, Any]) -> None:
+        asked.append(http_options)
+        proxies.wait(10)
+
+    looks = iter([None, None, "127.0.0.1"])
+    monkeypatch.setattr(serve, "start", start)
+    monkeypatch.setattr(starting, "listening_on", lambda: next(looks))
+    starting.start_serve({"host": "127.0.0.1", "port": 1})
+    assert asked == [{"host": "127.0.0.1", "port": 1}]
+    proxies.set()
+
+
+def test_a_serve_that_does_not_start_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `serve run` would start one of its own, on every address of the machine."""
+
+    def fail(http_options: dict[str, Any]) -> None:
+        raise TimeoutError("HTTP proxies not available")
+
+    monkeypatch.setattr(serve, "start", fail)
+    monkeypatch.setattr(starting, "listening_on", lambda: None)
+    with pytest.raises(TimeoutError, match="not available"):
+        starting.start_serve({"host": "127.0.0.1", "port": 1})
