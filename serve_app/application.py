@@ -23,7 +23,7 @@ from serve_app.guard import Guard, secure
 from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
 from serve_app.model import Model
-from serve_app.request_id import HEADER, request_id
+from serve_app.request_id import request_id
 
 Handler = Callable[[Request], Awaitable[Response]]
 Handlers = Mapping[tuple[str, str], Handler]
@@ -104,27 +104,6 @@ class Application:
         finally:
             seconds = time.perf_counter() - started
             self._keep(scope, path if handler else _route(scope), status, seconds, key)
-
-    def has_room(self, scope: Scope) -> bool:
-        """Whether a request would be taken in, or is of a kind that always is."""
-        if self._waiting < MAX_WAITING or scope["path"] in PROBES:
-            return True
-        return (scope["method"], scope["path"]) not in self._handlers
-
-    async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse what there is no room for, and record it.
-
-        For `serve_app.front`, before Serve has done its part: under a flood most of the work is
-        refusals, and each then costs half.
-        """
-        started = time.perf_counter()
-        identifier = scope.setdefault("state", {})["request_id"] = request_id(scope)
-        response = await refuse(Request(scope), OverloadedError(BUSY))
-        response.headers[HEADER.decode()] = identifier
-        response.raw_headers[:] = secure(response.raw_headers)
-        await response(scope, receive, send)
-        seconds = time.perf_counter() - started
-        self._keep(scope, scope["path"], response.status_code, seconds, None)
 
     async def _admit(self, handler: Handler, path: str, request: Request) -> Response:
         """The handler's answer, or a refusal where too many wait already."""

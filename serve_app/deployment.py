@@ -18,7 +18,6 @@ from heart.settings import Settings
 from serve_app.api import create_app
 from serve_app.application import Application
 from serve_app.config import DEPLOYMENT
-from serve_app.front import Front
 from serve_app.logs import RequestLog, open_log
 from serve_app.metrics import Metrics
 from serve_app.model import Model
@@ -69,7 +68,6 @@ class Heart:
             shadow=self._shadow,
             lifespan=self._live,
         )
-        Front.application = self._app
         self._work: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> Application:

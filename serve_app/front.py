@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import functools
 import socket
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import Final
 
 import uvicorn
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.request_id import HEADER, request_id
-
-if TYPE_CHECKING:
-    from serve_app.application import Application
 
 CONTROLS: Final = frozenset(
     {
@@ -35,23 +32,13 @@ ACCEPTS: Final = 32
 
 
 class Front:
-    """ASGI middleware: one sane X-Request-ID goes in, and no header that Serve would obey.
-
-    What the replica has no room for ends here as well, before Serve has done its part.
-    """
-
-    application: ClassVar[Application | None] = None
-    """The one of this process, if it is a replica."""
+    """ASGI middleware: one sane X-Request-ID goes in, and no header that Serve would obey."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with the identifier that it will keep."""
-        replica = Front.application
-        if replica is not None and scope["type"] == "http" and not replica.has_room(scope):
-            await replica.turn_away(scope, receive, send)
-            return
         headers = [
             header
             for header in scope["headers"]

@@ -248,10 +248,10 @@ CASES = [
     ),
     Case(
         "HeartQueueFilling",
-        "a replica has sixty in hand",
+        "a replica has a hundred in hand",
         {
             'ray_serve_replica_processing_queries{application="heart", namespace="heart"}': (
-                f"10+0x39 60+0x{HOURS}"
+                f"10+0x39 100+0x{HOURS}"
             )
         },
         quiet="14m",

@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 
 from heart.errors import UsageError
 from heart.settings import Settings
@@ -26,9 +25,8 @@ from serve_app.application import MAX_WAITING, Application
 from serve_app.batching import INLINE_VALUES
 from serve_app.batching import MAX_WAITING as MAX_BATCHES
 from serve_app.deployment import build
-from serve_app.front import Front
 from serve_app.judging import BATCH_LIMIT, judge
-from serve_app.logs import FLUSH_S, RequestLog
+from serve_app.logs import RequestLog
 from serve_app.metrics import Metrics
 from serve_app.model import Model
 
@@ -84,49 +82,6 @@ def test_too_many_at_once(app: Application, patient: dict[str, Any]) -> None:
     assert {answer.json()["error"]["code"] for answer in refused} == {"overloaded"}
     assert len({a.json()["probability"] for a in answers if a.status_code == 200}) == 1
     assert probe.status_code == 200
-
-
-def test_what_has_no_room_ends_in_front_of_serve(
-    make: Callable[..., Application], patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is answered, recorded and protected like any other; Serve's part is not asked for it."""
-    stream = io.StringIO()
-    app = make(RequestLog("INFO", stream))
-    monkeypatch.setattr(Front, "application", app)
-    passed = 0
-
-    async def behind(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal passed
-        passed += 1
-        await app(scope, receive, send)
-
-    async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=Front(behind)), base_url="http://heart"
-        ) as client:
-            named = [f"r{i}" for i in range(MAX_WAITING + BEYOND)]
-            asked = [
-                client.post("/predict", json=patient, headers={"X-Request-ID": n}) for n in named
-            ]
-            others = [client.get(path) for path in ("/ready", "/health", "/no-such-path")]
-            answers = await asyncio.gather(*asked, *others)
-            await asyncio.sleep(2 * FLUSH_S)
-            return answers
-
-    *answers, ready, health, unknown = asyncio.run(ask())
-    assert (ready.status_code, health.status_code, unknown.status_code) == (200, 200, 404)
-    refused = [answer for answer in answers if answer.status_code == 503]
-    assert len(refused) == BEYOND
-    assert passed == MAX_WAITING + 3
-    lines = {line["request_id"]: line for line in map(json.loads, stream.getvalue().splitlines())}
-    for answer in refused:
-        name = answer.request.headers["x-request-id"]
-        assert answer.headers["x-request-id"] == name
-        assert answer.headers["retry-after"] == "1"
-        assert answer.headers["cache-control"] == "no-store"
-        assert answer.json()["error"]["request_id"] == name
-        assert answer.json()["error"]["code"] == "overloaded"
-        assert (lines[name]["status_code"], lines[name]["path"]) == (503, "/predict")
 
 
 def test_it_recovers(app: Application, patient: dict[str, Any]) -> None:
