@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full test-long \
+.PHONY: help setup run search serve mlflow-ui monitoring eda results lint types test test-full full test-long \
 	image image-run image-stop minikube-up minikube-down verify clean
 
 help: ## list the targets
@@ -56,7 +56,9 @@ types: setup ## mypy, strict
 test: lint types ## lint, types and the tests
 	$(BIN)/python -m pytest
 
-test-full: test ## the same and what takes a while
+test-full: test full ## the same and what takes a while
+
+full: setup ## what takes a while, alone
 	$(BIN)/python -m pytest -m full
 
 test-long: setup ## what an image, a cluster of its own or thousands of requests take

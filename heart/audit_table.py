@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from heart.attributes import ATTRIBUTES, MISSING, NAMES, Attribute
+from heart.attribute import MISSING, Attribute
+from heart.attributes import ATTRIBUTES, NAMES
 from heart.errors import DataError
 
 Floats = npt.NDArray[np.float64]

@@ -72,8 +72,9 @@ def _render(name: str, card: Card) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the card of a version; the exit code."""
     # Imported here because who renders a card of a bundle at hand needs no MLflow.
-    from heart.registry import ALIASES, CHAMPION, Registry
+    from heart.registry import Registry
     from heart.store import connect
+    from heart.versions import ALIASES, CHAMPION
 
     parser = argparse.ArgumentParser(
         prog="python -m heart.card", description="Write the card of a version of the model."

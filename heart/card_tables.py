@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heart.assessment import Group, Hospital
-from heart.attributes import ATTRIBUTES, Attribute
+from heart.attribute import Attribute
+from heart.attributes import ATTRIBUTES
 from heart.calibration import METHODS
 from heart.card_facts import TEST, Card
 from heart.evaluation import Interval

@@ -24,7 +24,8 @@ from rich.table import Column, Table
 from heart import cohorts, eda_figures
 from heart.attributes import ATTRIBUTES, BY_NAME, CATEGORICAL, NAMES, NUMERIC
 from heart.cohorts import COHORTS, Cohort, CohortName, without_zeros
-from heart.eda_figures import CLASSES, Correlation, Drawn, Share
+from heart.eda_figures import Drawn
+from heart.eda_sentences import CLASSES, Correlation, Share
 from heart.errors import DataError, run_main
 from heart.evaluation import Labels
 from heart.files import write_json, write_whole

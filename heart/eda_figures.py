@@ -21,13 +21,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from pydantic import BaseModel, ConfigDict
 
-from heart.attributes import BY_NAME, Attribute
-from heart.evaluation import Floats, Interval, Labels, wilson
+from heart.attribute import Attribute
+from heart.attributes import BY_NAME
+from heart.eda_sentences import (
+    CLASSES,
+    Correlation,
+    Share,
+    medians,
+    most_missing,
+    percent,
+    signed,
+    strongest,
+    widest,
+)
+from heart.evaluation import Floats, Labels
 from heart.plots import INK, PALETTE, STYLE, as_svg, figure
 
-CLASSES: Final = ("no disease", "disease")
 COLOURS: Final = PALETTE[:2]
 MUTED: Final = "#5c6b78"
 PALE: Final = "#f3f5f7"
@@ -47,33 +57,6 @@ class Drawn:
     alt: str
     shows: str
     svg: str
-
-
-class Share(Interval):
-    """How many of n patients have the disease: the share, with its 95% Wilson interval."""
-
-    n: int
-    with_disease: int
-
-    @classmethod
-    def of(cls, y: Labels) -> Share:
-        """The share of ones among labels of shape (n,), n at least 1 (Wilson, 1927)."""
-        n, count = len(y), int(y.sum())
-        return cls(**wilson(count, n).model_dump(), n=n, with_disease=count)
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
-
-class Correlation(BaseModel):
-    """Spearman's correlation over the n patients who have both; None where it is undefined."""
-
-    model_config = ConfigDict(frozen=True)
-
-    first: str
-    second: str
-    rho: float | None
-    n: int
 
 
 def balance(y: Labels) -> Drawn:
@@ -111,7 +94,7 @@ def distributions(X: pd.DataFrame, y: Labels) -> Drawn:
         drawn.legend([*keys, dash], [*CLASSES, "median"], loc="upper right", ncols=3)
         svg = as_svg(drawn)
     alt = f"Histograms of {', '.join(map(str, X))}: without and with disease, one over the other."
-    return Drawn("distributions", alt, _medians(X, y), svg)
+    return Drawn("distributions", alt, medians(X, y), svg)
 
 
 def forest(
@@ -136,7 +119,7 @@ def forest(
         _head(axes, title, f"n = {pooled.n}; dashed: all patients, {pooled.value:.1%}")
         svg = as_svg(drawn)
     alt = f"The share with disease by {', '.join(groups)}: a point and its 95% interval a row."
-    return Drawn(name, alt, _widest(groups), svg)
+    return Drawn(name, alt, widest(groups), svg)
 
 
 def missing(X: pd.DataFrame, sites: npt.NDArray[np.str_]) -> Drawn:
@@ -147,7 +130,7 @@ def missing(X: pd.DataFrame, sites: npt.NDArray[np.str_]) -> Drawn:
     with figure(4.6, 0.9 + 0.24 * len(shares)) as (drawn, axes):
         colours = LinearSegmentedColormap.from_list("missing", [PALE, INK])
         values = 100 * shares.to_numpy()
-        texts = [[_percent(value) for value in row] for row in values]
+        texts = [[percent(value) for value in row] for row in values]
         _tiles(axes, values, texts, colours=colours, scale=Normalize(0, 100))
         axes.axvline(len(names), color="white", linewidth=6)
         axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=SMALL)
@@ -156,7 +139,7 @@ def missing(X: pd.DataFrame, sites: npt.NDArray[np.str_]) -> Drawn:
         _head(axes, "Missing values", f"% of the patients; zeros of {zeros} count as missing")
         svg = as_svg(drawn)
     alt = f"Table of the percentage of missing values by attribute, for {', '.join(names)} and all."
-    return Drawn("missing", alt, _most_missing(shares), svg)
+    return Drawn("missing", alt, most_missing(shares), svg)
 
 
 def correlations(pairs: Sequence[Correlation]) -> Drawn:
@@ -167,7 +150,7 @@ def correlations(pairs: Sequence[Correlation]) -> Drawn:
     for pair in pairs:
         row, column = names.index(pair.second), names.index(pair.first)
         rho[row, column] = np.nan if pair.rho is None else pair.rho
-        texts[row][column] = f"{'?' if pair.rho is None else _signed(pair.rho)}\nn = {pair.n}"
+        texts[row][column] = f"{'?' if pair.rho is None else signed(pair.rho)}\nn = {pair.n}"
     with figure(4.4, 3.9) as (drawn, axes):
         colours = LinearSegmentedColormap.from_list("rho", [COLOURS[0], PALE, COLOURS[1]])
         _tiles(axes, rho[1:, :-1], texts[1:], colours=colours, scale=Normalize(-1, 1))
@@ -177,7 +160,7 @@ def correlations(pairs: Sequence[Correlation]) -> Drawn:
         _head(axes, "Correlations", "Spearman's rank correlation of the n patients who have both")
         svg = as_svg(drawn)
     alt = f"Triangle of Spearman's rank correlations between {', '.join(names)}."
-    return Drawn("correlations", alt, _strongest(pairs), svg)
+    return Drawn("correlations", alt, strongest(pairs), svg)
 
 
 def _head(axes: Axes, title: str, note: str) -> None:
@@ -256,61 +239,3 @@ def _tiles(
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def _percent(value: float) -> str:
-    """A whole percentage, where 0 means none and 100 means all."""
-    if 0 < value < 1:
-        return "<1"
-    return ">99" if 99 < value < 100 else f"{value:.0f}"
-
-
-def _signed(value: float) -> str:
-    """Two decimals, with the minus sign that the axes have."""
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _medians(X: pd.DataFrame, y: Labels) -> str:
-    found: dict[str, list[str]] = {"higher": [], "lower": [], "equal": []}
-    for name, (without, ill) in X.groupby(y).median().items():
-        if ill == without:
-            found["equal"].append(f"{name} ({ill:g})")
-        elif not np.isnan(ill - without):
-            word = "higher" if ill > without else "lower"
-            found[word].append(f"{name} ({ill:g} against {without:g} {BY_NAME[str(name)].unit})")
-    told = [f"{word} in {', '.join(names)}" for word, names in found.items() if names]
-    return f"With disease the median is {'; '.join(told)}."
-
-
-def _widest(groups: Mapping[str, Mapping[str, Share]]) -> str:
-    ordered = {name: sorted(s.items(), key=lambda x: x[1].value) for name, s in groups.items() if s}
-    name = max(ordered, key=lambda name: ordered[name][-1][1].value - ordered[name][0][1].value)
-    (least, low), (most, high) = ordered[name][0], ordered[name][-1]
-    if least == most:
-        return f"Of the patients of {most}, the one {name}, {high} have the disease."
-    most_of_all = ", the widest range of all" if len(ordered) > 1 else ""
-    told = f"from {low} ({least.replace('_', ' ')}) to {high} ({most.replace('_', ' ')})"
-    return f"By {name} the share with disease runs {told}{most_of_all}."
-
-
-def _most_missing(shares: pd.DataFrame) -> str:
-    everyone, hospitals = shares["all"], shares.drop(columns="all")
-    if not everyone.any():
-        return "No value is missing."
-    told = f"Missing most often is {everyone.idxmax()}, in {everyone.max():.1%} of all patients"
-    gap = hospitals.max(axis=1) - hospitals.min(axis=1)
-    name = str(gap.idxmax())
-    if not gap[name]:
-        return f"{told}."
-    row = hospitals.loc[name]
-    ends = f"{row.min():.1%} ({row.idxmin()}) to {row.max():.1%} ({row.idxmax()})"
-    return f"{told}; the hospitals differ most in {name}, from {ends}."
-
-
-def _strongest(pairs: Sequence[Correlation]) -> str:
-    defined = {p: p.rho for p in pairs if p.rho is not None and p.second == CLASSES[1]}
-    if not defined:
-        return "No correlation with disease is defined."
-    first = max(defined, key=lambda pair: abs(defined[pair]))
-    told = f"{first.first} ({_signed(defined[first])}, n = {first.n})"
-    return f"The attribute that correlates most strongly with disease is {told}."

@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from heart.attributes import ATTRIBUTES, NAMES, Attribute
+from heart.attribute import Attribute
+from heart.attributes import ATTRIBUTES, NAMES
 from heart.bundle import Bundle
 from heart.coalitions import Bools, Integers, Method, design
 from heart.metadata import Recipe

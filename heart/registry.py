@@ -17,12 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    RESOURCE_ALREADY_EXISTS,
-    RESOURCE_DOES_NOT_EXIST,
-    ErrorCode,
-)
 from mlflow.tracking import MlflowClient
 
 from heart import promotions
@@ -41,17 +35,12 @@ from heart.files import locked, sha256, write_whole
 from heart.promotions import Action, Promotion
 from heart.settings import Settings
 from heart.sources import Reference, reference_of
-from heart.store import check_database, tracking_errors
+from heart.store import check_database
+from heart.versions import ALIASES, CHALLENGER, CHAMPION, CHECKSUM_TAG, PREVIOUS, Version, Versions
 
-CHAMPION: Final = "champion"
-CHALLENGER: Final = "challenger"
-PREVIOUS: Final = "previous"
-ALIASES: Final = (CHAMPION, CHALLENGER, PREVIOUS)
 ANY: Final = object()
 """No champion in particular: for a promotion that was judged against none."""
-BUNDLE_ARTIFACT: Final = "bundle"
 REASON_TAG: Final = "promotion_reason"
-CHECKSUM_TAG: Final = "metadata_sha256"
 
 
 @dataclass(frozen=True)
@@ -62,22 +51,12 @@ class Aliases:
     previous: str | None
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version with its aliases and what its tags tell."""
-
-    version: str
-    aliases: tuple[str, ...]
-    tags: dict[str, str]
-
-
 class Registry:
     """The versions of one registered model. Every method raises `TrackingError` as well."""
 
     def __init__(self, client: MlflowClient, settings: Settings) -> None:
-        self._client = client
         self._settings = settings
-        self._name = settings.model_name
+        self._versions = Versions(client, settings)
 
     def register(self, run_id: str, folder: Path) -> str:
         """Keep a bundle's folder with its run and make a version of it; its number.
@@ -89,16 +68,7 @@ class Registry:
         lineage = bundle.metadata.lineage.model_dump(exclude={"packages"})
         tags = {key: str(value) for key, value in lineage.items()} | lineage_tags(bundle)
         tags[CHECKSUM_TAG] = _checksum(folder)
-        with tracking_errors(self._settings):
-            if (made := self._made(run_id, tags[CHECKSUM_TAG])) is not None:
-                return made
-            self._client.log_artifacts(run_id, str(folder), BUNDLE_ARTIFACT)
-            self._create_model()
-            source = f"{self._client.get_run(run_id).info.artifact_uri}/{BUNDLE_ARTIFACT}"
-            version = self._client.create_model_version(
-                self._name, source=source, run_id=run_id, tags=tags
-            )
-        return str(version.version)
+        return self._versions.make(run_id, folder, tags)
 
     @property
     def settings(self) -> Settings:
@@ -107,50 +77,39 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """All versions, the newest first."""
-        with tracking_errors(self._settings):
-            found = self._client.search_model_versions(f"name = '{self._name}'")
-        named = {alias: self._version_of(alias) for alias in ALIASES}
-        return [
-            Version(
-                version=str(version.version),
-                aliases=tuple(a for a, of in named.items() if of == str(version.version)),
-                tags=dict(version.tags),
-            )
-            for version in sorted(found, key=lambda v: -int(v.version))
-        ]
+        return self._versions.all()
 
     def resolve(self, named: str) -> str:
         """The number of a version that is named by number or alias; raises `RegistryError`."""
         if named not in ALIASES:
-            return str(self._find(named).version)
-        version = self._version_of(named)
+            return str(self._versions.find(named).version)
+        version = self._versions.named(named)
         if version is None:
             raise RegistryError(f"no version is {named}", field="version")
         return version
 
     def source(self, version: str) -> str:
         """Where MLflow keeps a version's bundle: a URI of its folder."""
-        return str(self._find(version).source)
+        return str(self._versions.find(version).source)
 
     def champion(self) -> Bundle | None:
         """The champion's bundle, or None where no version has the alias yet."""
-        version = self._by_alias(CHAMPION)
-        return None if version is None else self.load(str(version.version))
+        version = self._versions.named(CHAMPION)
+        return None if version is None else self.load(version)
 
     def load(self, version: str) -> Bundle:
         """A version's bundle, verified; fetched from its run where it is not here yet."""
         with locked(self._settings.home.resolve() / ".registry.lock"):
-            return self._publish(self._find(version))
+            return self._publish(self._versions.find(version))
 
     def reference(self, version: str) -> Reference:
         """Where a version's bundle is on this machine, verified and fetched as `load` does."""
         self.load(version)
-        return reference_of(self._folder(self._find(version)), version)
+        return reference_of(self._folder(self._versions.find(version)), version)
 
     def challenge(self, version: str) -> None:
         """Give a version that was not promoted the alias ``challenger``."""
-        with tracking_errors(self._settings):
-            self._client.set_registered_model_alias(self._name, CHALLENGER, version)
+        self._versions.name(CHALLENGER, version)
 
     def promote(
         self, version: str, *, reason: str, over: str | Any | None = ANY, forced: bool = False
@@ -167,14 +126,13 @@ class Registry:
                     f"{before.champion or 'none'} is champion now: judge it again",
                     field="version",
                 )
-            found = self._find(version)
+            found = self._versions.find(version)
             self._publish(found)
             previous = before.previous if before.champion == version else before.champion
             self._move(Aliases(champion=version, previous=previous))
-            with tracking_errors(self._settings):
-                self._client.set_model_version_tag(self._name, version, REASON_TAG, reason)
-                if self._version_of(CHALLENGER) == version:
-                    self._client.delete_registered_model_alias(self._name, CHALLENGER)
+            self._versions.tag(version, REASON_TAG, reason)
+            if self._versions.named(CHALLENGER) == version:
+                self._versions.name(CHALLENGER, None)
             self._log("promote", before, version=version, reason=reason, forced=forced)
 
     def rollback(self, *, reason: str) -> str:
@@ -182,14 +140,15 @@ class Registry:
         with self._transaction() as before:
             if before.previous is None:
                 raise PromotionError("there is no previous champion to go back to")
-            self._publish(self._find(before.previous))
+            self._publish(self._versions.find(before.previous))
             self._move(Aliases(champion=before.previous, previous=before.champion))
             self._log("rollback", before, version=before.previous, reason=reason, forced=False)
         return before.previous
 
     def aliases(self) -> Aliases:
         """Which versions are champion and previous."""
-        return Aliases(champion=self._version_of(CHAMPION), previous=self._version_of(PREVIOUS))
+        named = self._versions.named
+        return Aliases(champion=named(CHAMPION), previous=named(PREVIOUS))
 
     @contextmanager
     def _transaction(self) -> Iterator[Aliases]:
@@ -206,16 +165,12 @@ class Registry:
 
     def _move(self, to: Aliases) -> None:
         """Set the aliases, then the pointer that the service reads."""
-        with tracking_errors(self._settings):
-            for alias, version in ((PREVIOUS, to.previous), (CHAMPION, to.champion)):
-                if version is not None:
-                    self._client.set_registered_model_alias(self._name, alias, version)
-                elif self._version_of(alias) is not None:
-                    self._client.delete_registered_model_alias(self._name, alias)
+        for alias, version in ((PREVIOUS, to.previous), (CHAMPION, to.champion)):
+            self._versions.name(alias, version)
         if to.champion is None:
             remove_champion(self._settings.bundles)
             return
-        found = self._find(to.champion)
+        found = self._versions.find(to.champion)
         write_champion(
             self._settings.bundles,
             Champion(
@@ -240,47 +195,6 @@ class Registry:
             ),
         )
 
-    def _version_of(self, alias: str) -> str | None:
-        found = self._by_alias(alias)
-        return None if found is None else str(found.version)
-
-    def _made(self, run_id: str, checksum: str) -> str | None:
-        """The version that a run has made of the bundle with this checksum."""
-        where = f"name = '{self._name}' and run_id = '{run_id}'"
-        found = self._client.search_model_versions(where)
-        same = [v.version for v in found if v.tags.get(CHECKSUM_TAG) == checksum]
-        return str(same[0]) if same else None
-
-    def _create_model(self) -> None:
-        """Make the registered model; another search may have been quicker."""
-        try:
-            self._client.create_registered_model(self._name)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise
-
-    def _by_alias(self, alias: str) -> ModelVersion | None:
-        with tracking_errors(self._settings):
-            try:
-                return self._client.get_model_version_by_alias(self._name, alias)
-            except MlflowException as error:
-                if error.error_code in _ABSENT:
-                    return None
-                raise
-
-    def _find(self, version: str) -> ModelVersion:
-        with tracking_errors(self._settings):
-            try:
-                found = self._client.get_model_version(self._name, version)
-            except MlflowException as error:
-                if error.error_code not in _ABSENT:
-                    raise
-                found = None
-        # The database reads 01 as 1; a folder and the pointer would not.
-        if found is None or str(found.version) != version:
-            raise RegistryError(f"{self._name} has no version {version}", field="version")
-        return found
-
     def _folder(self, found: ModelVersion) -> Path:
         return self._settings.bundles / Champion.folder_name(str(found.version), str(found.run_id))
 
@@ -294,9 +208,7 @@ class Registry:
     def _fetch(self, found: ModelVersion, folder: Path) -> None:
         """Copy a version's files from its run: aside first, verified, then into place."""
         with tempfile.TemporaryDirectory() as aside:
-            with tracking_errors(self._settings):
-                run_id = str(found.run_id)
-                copy = Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, aside))
+            copy = self._versions.download(found, aside)
             _load(copy, found)
             for name in (MODEL_FILE, EVALUATION_FILE, METADATA_FILE):
                 write_whole(folder / name, (copy / name).read_bytes())
@@ -310,9 +222,6 @@ def _load(folder: Path, found: ModelVersion) -> Bundle:
 
 def _checksum(folder: Path) -> str:
     return sha256((folder / METADATA_FILE).read_bytes())
-
-
-_ABSENT: Final = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
 
 
 def lineage_tags(bundle: Bundle) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -12,21 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import urllib3
 from kubernetes import watch
 from kubernetes.client import ApiClient, Configuration, CoreV1Api
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.kube_config import (
-    KUBE_CONFIG_DEFAULT_LOCATION,
-    KubeConfigMerger,
-    load_kube_config,
-)
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 from kubernetes.dynamic.resource import Resource
 
 from heart.errors import ClusterError
-from kuberay.errors import AwayError, asking, reading
+from kuberay.contexts import Context, configuration_of, known_contexts, kubeconfig
+from kuberay.errors import AwayError, asking
 
 Object = dict[str, Any]
 """An object of Kubernetes as JSON has it."""
@@ -52,14 +46,6 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
-
-
-@dataclass(frozen=True)
-class Context:
-    """A context of the kubeconfig and the server it leads to."""
-
-    name: str
-    server: str
 
 
 class _Client(ApiClient):
@@ -247,21 +233,14 @@ FOLLOW_S: Final = 3600.0
 """How long a log may be silent."""
 
 
-def contexts() -> tuple[list[str], Context | None]:
-    """The names of all contexts, and the current one if there is one; raises `ClusterError`."""
-    path = _kubeconfig()
-    names, current = _contexts(path)
-    return names, Context(current, str(_configuration(path, current).host)) if current else None
-
-
 def connect(name: str, *, seconds: float = REQUEST_S) -> Cluster:
     """A connection to the cluster of a context; raises `ClusterError`."""
-    path = _kubeconfig()
-    known, _ = _contexts(path)
+    path = kubeconfig()
+    known, _ = known_contexts(path)
     if name not in known:
         told = ", ".join(known) or "none"
         raise ClusterError(f"{path} has no context {name}; it has {told}", field="context")
-    configuration = _configuration(path, name)
+    configuration = configuration_of(path, name)
     client = _Client(configuration, seconds=seconds)
     # The client keeps what it discovers in a file: one of its own, as others may have put
     # theirs where it would look.
@@ -271,28 +250,3 @@ def connect(name: str, *, seconds: float = REQUEST_S) -> Cluster:
         except ValueError as error:
             raise AwayError(f"{configuration.host} is no API server: {error}") from None
     return Cluster(dynamic, Context(name, configuration.host), seconds=seconds)
-
-
-def _kubeconfig() -> str:
-    path = os.environ.get("KUBECONFIG") or KUBE_CONFIG_DEFAULT_LOCATION
-    if not any(Path(part).expanduser().is_file() for part in path.split(os.pathsep)):
-        raise ClusterError(
-            f"no kubeconfig at {path}: start a cluster (`make minikube-up`), or name the file of "
-            "yours in KUBECONFIG",
-            field="context",
-        )
-    return path
-
-
-def _contexts(path: str) -> tuple[list[str], str | None]:
-    with reading(path):
-        merged = KubeConfigMerger(path).config.value
-        return sorted(str(one["name"]) for one in merged["contexts"]), merged.get("current-context")
-
-
-def _configuration(path: str, name: str) -> Configuration:
-    configuration = Configuration()
-    with reading(path):
-        load_kube_config(path, context=name, client_configuration=configuration)
-    configuration.retries = urllib3.Retry(total=2, read=0, status=0, backoff_factor=0.1)
-    return configuration

@@ -13,7 +13,8 @@ from typing import Final
 from heart.errors import ClusterError, HeartError, UsageError, run_main
 from heart.settings import keep_private
 from kuberay import changes, options, report, stack, teardown
-from kuberay.cluster import Key, connect, contexts
+from kuberay.cluster import Key, connect
+from kuberay.contexts import contexts
 from kuberay.errors import UnhealthyError
 from kuberay.forwarding import forwarded
 from kuberay.manifests import OVERLAYS, render

@@ -16,10 +16,11 @@ from heart.bundle import METADATA_FILE, load_bundle
 from heart.errors import HeartError, PromotionError
 from heart.files import sha256
 from heart.gates import evaluation_of, failures
-from heart.registry import CHECKSUM_TAG, Registry
+from heart.registry import Registry
 from heart.settings import Settings
 from heart.sources import Reference
 from heart.store import connect, experiment_id
+from heart.versions import CHECKSUM_TAG
 from kuberay.cluster import Cluster, Key
 from kuberay.forwarding import behind, forwarded
 from kuberay.manifests import SERVER, Manifests

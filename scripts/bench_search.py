@@ -16,7 +16,6 @@ does once for all candidates and does not count. Linux alone: usage is read from
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
@@ -31,7 +30,6 @@ from typing import Any, Final
 
 from bench_figures import (
     LIMITS,
-    PROGRAMS,
     SCHEDULERS,
     Failure,
     Measurement,
@@ -41,15 +39,16 @@ from bench_figures import (
     compare_seeds,
     summarise,
 )
+from bench_options import numbers_of, parser, programs_of, sizes_of
 from bench_tables import show
-from bench_workloads import REFERENCE_CANDIDATES, Workload
+from bench_workloads import Workload
 from checks import Check
 from machine import cores, machine, say
 from processes import ProgramError, Usage, adopt_orphans, run_process
 from pydantic import BaseModel
 from rivals import RIVALS, Answer, Entry, Work
 
-from heart.errors import UsageError, run_main
+from heart.errors import run_main
 from heart.files import write_json
 from heart.settings import Settings, keep_private
 from tune import search
@@ -240,70 +239,17 @@ def _dumped(part: Sequence[BaseModel]) -> list[dict[str, Any]]:
     return [model.model_dump(mode="json") for model in part]
 
 
-def _parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="bench_search.py",
-        description="Time the search against GridSearchCV, Optuna and plain Ray Tune.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    p.add_argument(
-        "--sizes", default="reference,100,300,1000", help="reference, or numbers of candidates"
-    )
-    p.add_argument("--rows", default="1000,10000,100000", help="rows of resampled tables")
-    p.add_argument("--rivals", default=",".join(PROGRAMS), help="programs to measure")
-    p.add_argument("--seeds", type=int, default=5, help="seeds to compare early stopping with")
-    p.add_argument("--seed-candidates", type=int, default=60, help="candidates of each seed")
-    p.add_argument("--row-candidates", type=int, default=30, help="candidates on a resampled table")
-    p.add_argument("--seed", type=int, default=42, help="candidates, folds, estimators; the first")
-    p.add_argument("--runs", type=int, default=1, help="of each program; medians are reported")
-    p.add_argument("--timeout", type=float, default=7200.0, help="seconds for one program")
-    p.add_argument("--no-warm-up", action="store_true", help="all programs have run here before")
-    p.add_argument("--out", type=Path, default=Path("artifacts/bench_search.json"))
-    return p
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    words = _words(text)
-    for word in words:
-        if not word.isdecimal() or int(word) < 1:
-            raise UsageError(f'{option} takes numbers from 1, got "{word}"', field=option)
-    return [int(word) for word in words]
-
-
-def _programs(text: str) -> list[str]:
-    words = _words(text)
-    for word in words:
-        if word not in PROGRAMS:
-            raise UsageError(f'--rivals takes {", ".join(PROGRAMS)}, got "{word}"', field="rivals")
-    return words
-
-
-def _sizes(text: str, seed: int) -> list[Workload]:
-    words = _words(text)
-    numbers = iter(_numbers("--sizes", ",".join(word for word in words if word != "reference")))
-    return [
-        Workload("reference", "reference", REFERENCE_CANDIDATES, seed)
-        if word == "reference"
-        else Workload(f"{word} candidates", "default", next(numbers), seed)
-        for word in words
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; exit code 1 where a program failed."""
     keep_private()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["ours"]:
         return ours(arguments[1:])
-    given = _parser().parse_args(arguments)
-    programs, sizes = _programs(given.rivals), _sizes(given.sizes, given.seed)
+    given = parser().parse_args(arguments)
+    programs, sizes = programs_of(given.rivals), sizes_of(given.sizes, given.seed)
     tall = [
         Workload(f"{rows} rows", "default", given.row_candidates, given.seed, rows=rows)
-        for rows in _numbers("--rows", given.rows)
+        for rows in numbers_of("--rows", given.rows)
     ]
     seeds = [
         Workload(f"seed {seed}", "default", given.seed_candidates, seed)

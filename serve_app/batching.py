@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from heart.attributes import Coding
+from heart.attribute import Coding
 from heart.bundle import Bundle
 from serve_app.answers import BatchPrediction, Verdict, render
 from serve_app.aside import Aside

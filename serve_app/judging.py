@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from heart.attributes import NAMES, Coding, parse_patient, parse_table
+from heart.attribute import Coding
+from heart.attributes import NAMES, parse_patient, parse_table
 from heart.bundle import Bundle
 from heart.errors import HeartError, InvalidValueError, MalformedBodyError
 from serve_app.answers import PatientError, PatientVerdict, Verdict

@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from heart import intended_use
-from heart.attributes import BY_NAME, Attribute
+from heart.attribute import Attribute
+from heart.attributes import BY_NAME
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Person and complaint": ("age", "sex", "cp"),

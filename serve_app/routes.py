@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heart.attributes import CODINGS, Coding, parse_patient
+from heart.attribute import CODINGS, Coding
+from heart.attributes import parse_patient
 from heart.bundle import Bundle
 from heart.errors import InvalidValueError
 from serve_app import exposition

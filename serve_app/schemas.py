@@ -5,7 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from heart.attributes import ATTRIBUTES, CODINGS, Attribute
+from heart.attribute import CODINGS, Attribute
+from heart.attributes import ATTRIBUTES
 from heart.errors import HeartError
 from serve_app.answers import ErrorAnswer
 from serve_app.bodies import MEDIA_TYPE

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heart.attributes import ATTRIBUTES, Attribute, parse_table
+from heart.attribute import Attribute
+from heart.attributes import ATTRIBUTES, parse_table
 from heart.bundle import Bundle
 from heart.errors import HeartError
 

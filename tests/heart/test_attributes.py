@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import pytest
 
 from heart import attributes, cohorts, errors
-from heart.attributes import ATTRIBUTES, BY_NAME, NAMES, Coding, parse_patient, parse_table
+from heart.attribute import CODINGS, Coding
+from heart.attributes import ATTRIBUTES, BY_NAME, NAMES, parse_patient, parse_table
 from heart.errors import InvalidValueError, MissingAttributeError, UnknownAttributeError
 
 PERMUTATION: Mapping[str, Mapping[int, int | None]] = {
@@ -78,7 +79,7 @@ def test_no_other_attribute_is_coded_otherwise() -> None:
     assert {a.name: a.kaggle for a in ATTRIBUTES if a.kaggle} == PERMUTATION
 
 
-@pytest.mark.parametrize("coding", attributes.CODINGS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_words_mean_the_same_in_either_coding(coding: Coding) -> None:
     for attribute in ATTRIBUTES:
         for code, word in attribute.words.items():

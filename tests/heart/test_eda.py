@@ -16,10 +16,11 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import binomtest, spearmanr
 
-from heart import cohorts, eda, eda_figures
+from heart import cohorts, eda, eda_figures, eda_sentences
 from heart.attributes import BY_NAME, CATEGORICAL, NAMES, NUMERIC
 from heart.cohorts import COHORTS, Cohort, CohortName
-from heart.eda_figures import Correlation, Drawn, Share
+from heart.eda_figures import Drawn
+from heart.eda_sentences import Correlation, Share
 from heart.errors import DataError, run_main
 
 MISSING = {
@@ -324,7 +325,7 @@ def test_a_percentage_is_none_or_all_only_where_it_is(figures: dict[str, Drawn])
     # Of 293 patients of hungarian one has no trestbps, of 199 of va one has a ca.
     assert {"0", "<1", "100", "66"} <= set(written)
     assert {"cleveland", "n = 303", "all", "n = 918"} <= set(written)
-    rounded = [eda_figures._percent(value) for value in (0, 0.3, 0.5, 1.2, 98.7, 99.5, 100)]
+    rounded = [eda_sentences.percent(value) for value in (0, 0.3, 0.5, 1.2, 98.7, 99.5, 100)]
     assert rounded == ["0", "<1", "<1", "1", "99", ">99", "100"]
 
 

@@ -38,9 +38,10 @@ from heart.errors import (
 )
 from heart.files import locked
 from heart.metadata import Metadata
-from heart.registry import CHALLENGER, CHAMPION, PREVIOUS, REASON_TAG, Aliases, Registry
+from heart.registry import REASON_TAG, Aliases, Registry
 from heart.settings import Settings
 from heart.store import connect, experiment_id, tracking_errors
+from heart.versions import CHALLENGER, CHAMPION, PREVIOUS
 from tests.heart.conftest import EVALUATION
 from tune.result import Result
 

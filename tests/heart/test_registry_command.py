@@ -13,10 +13,11 @@ from heart import bundle, promotions
 from heart.bundle import METADATA_FILE
 from heart.errors import run_main
 from heart.files import sha256
-from heart.registry import CHECKSUM_TAG, Registry
+from heart.registry import Registry
 from heart.registry_command import again, main
 from heart.settings import Settings
 from heart.store import connect
+from heart.versions import CHECKSUM_TAG
 
 ROLLBACK_S = 2.0
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from heart.files import sha256
-from heart.registry import CHAMPION, CHECKSUM_TAG, Registry
+from heart.registry import Registry
 from heart.store import connect
+from heart.versions import CHAMPION, CHECKSUM_TAG
 from kuberay import manifests
 from kuberay.waiting import Pace
 

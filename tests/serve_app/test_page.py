@@ -14,7 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from ray import serve
 
-from heart.attributes import ATTRIBUTES, BY_NAME, NAMES, Attribute
+from heart.attribute import Attribute
+from heart.attributes import ATTRIBUTES, BY_NAME, NAMES
 from heart.bundle import Bundle
 from heart.settings import Settings
 from serve_app import page as files

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from serve_app.metrics import Metrics
+from serve_app.metrics import Metrics, ShadowMetrics
 from serve_app.schemas import example
 from tests import prometheus as monitored
 from tests.prometheus import Prometheus, needs_prometheus
@@ -27,17 +27,24 @@ pytestmark = needs_prometheus
 
 @pytest.fixture(scope="module")
 def load(client: httpx.Client) -> Iterator[None]:
-    """Two patients judged, one of them in a batch, and one refused, again and again."""
+    """Two patients judged, one of them in a batch, and one refused, again and again.
+
+    What goes wrong with nobody to do it, and a challenger in shadow, are told of here as a
+    replica would.
+    """
     stop = threading.Event()
     patient = example()
+    shadow = ShadowMetrics()
 
     def send() -> None:
         while not stop.wait(0.02):
             client.post("/predict", json=patient)
             client.post("/predict/batch", json={"patients": [patient]})
             client.post("/predict", json={**patient, "age": 7})
+            shadow.compare("2", [0.1], disagreements=1)
+            shadow.fail("2", 1)
+            shadow.drop("2", 1)
 
-    # What goes wrong here with nobody to do it: told of as a replica would.
     failing = Metrics()
     failing.count_payloads_dropped(1)
     failing.count_reconfigure_failure()
