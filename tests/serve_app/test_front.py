@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
-from typing import Any
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serve_app.front import CONTROLS, UNWATCHED, Front, Server, middlewares, quiet_server
+from serve_app.front import (
+    CONTROLS,
+    UNWATCHED,
+    Front,
+    Protocol,
+    Server,
+    middlewares,
+    quiet_server,
+)
+
+T = TypeVar("T")
 
 
 def passed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -47,6 +61,7 @@ def test_uvicorn_is_quiet_and_trusts_nobody(monkeypatch: pytest.MonkeyPatch) -> 
     config = uvicorn.Config("none:none", port=0)
     assert not config.server_header
     assert not config.proxy_headers
+    assert config.http is Protocol
 
 
 def test_serves_servers_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,11 +72,31 @@ def test_serves_servers_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert uvicorn.Server is Server
 
 
+async def serving(
+    server: uvicorn.Server, ask: Callable[[int], Coroutine[Any, Any, T]]
+) -> tuple[T, tuple[str, int]]:
+    """What is found by asking, at its port, a server that runs meanwhile; and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        work = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        address = listening.getsockname()
+        found = await ask(address[1])
+        server.should_exit = True
+        await work
+    return found, address
+
+
 @pytest.mark.parametrize(("kind", "taken"), [(Server, True), (uvicorn.Server, False)])
 def test_many_new_connections_are_taken_at_once(kind: type[uvicorn.Server], taken: bool) -> None:
     """However long the event loop takes to go round; uvicorn's own server is there to compare."""
 
-    async def count(port: int, server: uvicorn.Server) -> int:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    server = kind(uvicorn.Config(app, lifespan="off", log_config=None))
+
+    async def count(port: int) -> int:
         with contextlib.ExitStack() as clients:
             for _ in range(20):  # while the loop does something else, as it is this thread
                 clients.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -69,22 +104,40 @@ def test_many_new_connections_are_taken_at_once(kind: type[uvicorn.Server], take
                 await asyncio.sleep(0)
             return len(server.server_state.connections)
 
-    async def serve() -> int:
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            raise AssertionError
-
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            server = kind(uvicorn.Config(app, lifespan="off", log_config=None))
-            work = asyncio.create_task(server.serve(sockets=[listening]))
-            while not server.started:
-                await asyncio.sleep(0.01)
-            address = listening.getsockname()
-            found = await count(address[1], server)
-            server.should_exit = True
-            await work
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(address)
-        return found
-
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert (runner.run(serve()) == 20) == taken
+        found, address = runner.run(serving(server, count))
+    assert (found == 20) == taken
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Protocol, 0), (HttpToolsProtocol, 20)])
+def test_connections_that_are_reset_are_forgotten(kind: type[HttpToolsProtocol], kept: int) -> None:
+    """uvicorn's own keeps them as long as it would wait for another request."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": 204, "headers": []}
+        await send(start)
+        await send({"type": "http.response.body"})
+
+    async def reset(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: heart\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 204")
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def count(port: int) -> int:
+        for _ in range(20):
+            await reset(port)
+        while server.server_state.connections:
+            await asyncio.sleep(0.01)
+        gc.collect()
+        return sum(type(found) is kind for found in gc.get_objects())
+
+    config = uvicorn.Config(app, http=kind, lifespan="off", log_config=None, timeout_keep_alive=90)
+    server = uvicorn.Server(config)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found, _ = runner.run(serving(server, count))
+    assert found == kept
