@@ -165,6 +165,7 @@ def attempt(name: str, service: Service, clients: Clients) -> Outcome:
         f"recovery from {name}",
         timeout=RECOVERY_TIMEOUT_S,
     )
+    time.sleep(CALM_S)  # and answers on
     seconds = time.monotonic() - started
     seen = vars(clients.tally())
     counts = {what: dict(seen[what]) for what in ("versions", "why")}

@@ -49,4 +49,4 @@ def test_500_requests(service: Service, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_5000_requests(service: Service, tmp_path: Path) -> None:
-    assert fuzz(service, tmp_path, "--max-examples", "400") >= 5000
+    assert fuzz(service, tmp_path, "--max-examples", "1600") >= 5000
