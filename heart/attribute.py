@@ -112,7 +112,7 @@ class Attribute:
     def _hint(self, value: object, coding: Coding) -> str:
         """Name the other coding where the value would have been right in it."""
         other: Coding = "kaggle" if coding == "uci" else "uci"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.kaggle:
+        if isinstance(value, bool) or not isinstance(value, _NUMBER) or not self.kaggle:
             return ""
         codes = self.codes(other)
         if value not in codes or value in self.codes(coding):

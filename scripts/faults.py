@@ -165,8 +165,8 @@ def attempt(name: str, service: Service, clients: Clients) -> Outcome:
         f"recovery from {name}",
         timeout=RECOVERY_TIMEOUT_S,
     )
-    time.sleep(CALM_S)  # and answers on
     seconds = time.monotonic() - started
+    time.sleep(CALM_S)  # to see it answer on
     seen = vars(clients.tally())
     counts = {what: dict(seen[what]) for what in ("versions", "why")}
     return Outcome(fault=name, done=done, seconds=seconds, **{**seen, **counts})
